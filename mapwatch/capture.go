@@ -1,0 +1,176 @@
+//go:build linux
+
+package mapwatch
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+)
+
+// scratchLimitBytes is the largest value of a per-CPU array
+// (PCPU_MIN_UNIT_SIZE, kernel/bpf/arraymap.c): no record can be longer.
+const scratchLimitBytes = 32 << 10
+
+// capture is one set of capture programs in the kernel, with its ring. Not safe
+// for concurrent use, but for the methods that say so.
+type capture struct {
+	mode       Mode // ModeFexit or ModeFentry
+	collection *ebpf.Collection
+	links      []link.Link
+	reader     *ringbuf.Reader
+	// Sentences about kernel functions that are absent here and what is
+	// therefore left to the scan.
+	lacking []string
+}
+
+// openCapture loads and attaches the programs of one mode, watching nothing yet.
+// shapes are those of every map that will be, slot by slot.
+// Errors: ErrPermission, ErrUnsupported.
+func openCapture(mode Mode, shapes []Shape, ringBytes int) (*capture, error) {
+	if err := checkHost(); err != nil {
+		return nil, err
+	}
+	types := btf.NewCache()
+	kernel, err := kernelTypes(types)
+	if err != nil {
+		return nil, err
+	}
+	spec, err := loadCapture()
+	if err != nil {
+		return nil, fmt.Errorf("read the capture object: %w", err)
+	}
+	c := &capture{mode: mode}
+	if c.lacking, err = selectPrograms(spec, kernel, mode); err != nil {
+		return nil, err
+	}
+	variables, err := findKsyms(kernel)
+	if err != nil {
+		return nil, err
+	}
+	for _, program := range spec.Programs {
+		variables.resolve(program.Instructions)
+	}
+	if err := setVariable(spec, captureVarPreemptSource, variables.preemptSource); err != nil {
+		return nil, err
+	}
+	if err := sizeCapture(spec, shapes, ringBytes); err != nil {
+		return nil, err
+	}
+
+	c.collection, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: types})
+	if err != nil {
+		return nil, explainRefusal("load the capture programs", err)
+	}
+	if c.reader, err = ringbuf.NewReader(c.collection.Maps[captureMapRing]); err != nil {
+		return nil, errors.Join(explainRefusal("map the capture ring", err), c.Close())
+	}
+	if err := c.attach(); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// captureLimits says what a record can carry, in bytes.
+type captureLimits struct {
+	key, value, scratch int
+}
+
+// limitsFor returns the limits for maps of these shapes. A value above the limit
+// is captured as "touched"; a key above it is counted as dropped. No record may
+// take more than half of the ring.
+func limitsFor(shapes []Shape, ringBytes int) captureLimits {
+	budget := min(scratchLimitBytes, ringBytes/2) - recordHeadBytes
+	var limits captureLimits
+	for _, shape := range shapes {
+		if shape.KeyBytes <= budget/2 {
+			limits.key = max(limits.key, shape.KeyBytes)
+		}
+	}
+	for _, shape := range shapes {
+		if shape.ValueBytes <= budget-limits.key {
+			limits.value = max(limits.value, shape.ValueBytes)
+		}
+	}
+	limits.scratch = (recordHeadBytes + limits.key + limits.value + 7) &^ 7
+	return limits
+}
+
+func sizeCapture(spec *ebpf.CollectionSpec, shapes []Shape, ringBytes int) error {
+	limits := limitsFor(shapes, ringBytes)
+	spec.Maps[captureMapRing].MaxEntries = uint32(ringBytes)
+	spec.Maps[captureMapWatched].MaxEntries = uint32(len(shapes))
+	spec.Maps[captureMapCounters].MaxEntries = uint32(len(shapes))
+	spec.Maps[captureMapScratch].ValueSize = uint32(limits.scratch)
+	return errors.Join(
+		setVariable(spec, captureVarKeyLimit, uint64(limits.key)),
+		setVariable(spec, captureVarValueLimit, uint64(limits.value)),
+		setVariable(spec, captureVarWakeBytes, uint64(ringBytes/2)),
+	)
+}
+
+func setVariable[T uint32 | uint64](spec *ebpf.CollectionSpec, name string, value T) error {
+	variable, ok := spec.Variables[name]
+	if !ok {
+		return fmt.Errorf("set %s of the capture object: no such variable", name)
+	}
+	if err := variable.Set(value); err != nil {
+		return fmt.Errorf("set %s of the capture object: %w", name, err)
+	}
+	return nil
+}
+
+// watch makes the programs capture the map with this ID as slot.
+func (c *capture) watch(mapID, slot uint32) error {
+	if err := c.collection.Maps[captureMapWatched].Put(mapID, slot); err != nil {
+		return fmt.Errorf("watch map %d: %w", mapID, err)
+	}
+	return nil
+}
+
+// unwatch makes them ignore it again.
+func (c *capture) unwatch(mapID uint32) error {
+	if err := c.collection.Maps[captureMapWatched].Delete(mapID); err != nil {
+		return fmt.Errorf("unwatch map %d: %w", mapID, err)
+	}
+	return nil
+}
+
+// setOwnThread tells the programs which thread's map writes are ours, by its ID
+// in the initial PID namespace.
+func (c *capture) setOwnThread(thread uint32) error {
+	return c.collection.Variables[captureVarOwnTid].Set(thread)
+}
+
+// setReaderIdle chooses how the reader is woken: by the kernel's own rule when
+// idle, else only when the ring fills.
+func (c *capture) setReaderIdle(idle bool) error {
+	var value uint32
+	if idle {
+		value = 1
+	}
+	return c.collection.Variables[captureVarReaderIdle].Set(value)
+}
+
+// Close detaches and unloads everything. A reader that blocks returns.
+func (c *capture) Close() error {
+	var errs []error
+	for _, l := range c.links {
+		if err := l.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("detach capture program: %w", err))
+		}
+	}
+	c.links = nil
+	if c.reader != nil {
+		if err := c.reader.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("close capture ring: %w", err))
+		}
+		c.reader = nil
+	}
+	c.collection.Close()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,57 @@
+// Package mapwatch owns the kernel: it finds eBPF maps, reads and writes them,
+// and captures what others write to them. It knows nothing of replication.
+//
+// A Kernel opens maps by a target (see ParseTarget) and watches them. Host is
+// the kernel that this process runs on; package fake has one in memory; package
+// conformance tests that both keep the contracts that are written here.
+//
+// Three words: capture is from the kernel to us (Watch), apply is from us to
+// the kernel (Map.Apply), scan is to read the whole map (Map.Scan). What we
+// apply is never captured.
+//
+// # Which maps
+//
+// BPF_MAP_TYPE_HASH, preallocated or not, with keys and values of every size
+// that the kernel allows. Other types are refused with the reason: values that
+// are pointers, descriptors or slots of CPUs mean nothing on another host.
+//
+// # What it needs
+//
+// Linux 5.6 to scan (batch lookup), 5.12 to capture by hooks. A pin path can be
+// opened by whoever may read and write the file, with CAP_BPF where the kernel
+// wants it; the hooks want CAP_BPF and CAP_PERFMON. To find maps by id: or
+// name: the kernel wants CAP_SYS_ADMIN.
+//
+// # Assumptions that can fail
+//
+// HAZARD: some writes call no function that can be hooked: through a looked-up
+// pointer, atomic adds, bpf_for_each_map_elem. Records get lost, too (Counts).
+// Only a scan finds those changes, so every Watch needs one now and then.
+//
+// HAZARD: records of one key from different CPUs can arrive in another order
+// than the writes had. The last record need not be what the map holds: look.
+//
+// HAZARD: Map.Lookup takes no lock. If the key is overwritten meanwhile, the
+// bytes of another key's value can come back (preallocated maps reuse elements
+// at once). A value that a program changes in place can come back half changed,
+// from Lookup and Scan alike. Map.Scan is immune to the first, not the second.
+//
+// HAZARD: an open map is kept alive. The program that owns it may have pinned
+// another one in its place long ago, and then nobody reads what we apply:
+// ask Map.Current now and then. A name: target has a further catch, see
+// Host.Open.
+//
+// HAZARD: values that hold a bpf_spin_lock are refused at Open, where asking
+// for one is cheap. A bpf_timer, a kptr or another field of the kernel's in a
+// value reads as zero in Lookup and Scan, and Apply leaves the map's own alone;
+// hooks recognise such maps and send Touched instead of the raw bytes.
+//
+// HAZARD: our own writes are told from others by the thread that makes them, so
+// that all go through one OS thread a Host, which does nothing else: it must
+// never send a packet or run a program. A foreign fentry or fexit program that
+// writes a watched map from inside our own apply counts as ours, until a scan.
+//
+// HAZARD: on PREEMPT_RT the kernel keeps the softirq depth elsewhere than in
+// the preempt count. Whether a write in a softirq on the apply thread's CPU is
+// recognised there was not measured.
+package mapwatch

@@ -1,0 +1,66 @@
+//go:build linux
+
+package mapwatch
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// errNotSupp is the kernel's internal ENOTSUPP, which bpf(2) lets out.
+const errNotSupp = unix.Errno(524)
+
+// explain turns what bpf(2) answered to an operation on m into a sentence and a
+// sentinel. m.mu must be held.
+func (m *hostMap) explain(verb string, err error) error {
+	s := m.shape
+	switch {
+	case errors.Is(err, unix.EBADF):
+		return errClosed(verb, s)
+	case errors.Is(err, unix.E2BIG):
+		return fmt.Errorf("%s map %s: %w: it holds max_entries = %d elements; delete some or load it with a greater max_entries", verb, s.Target, ErrFull, s.MaxEntries)
+	case errors.Is(err, unix.EPERM):
+		return m.explainPermission(verb)
+	case transient(err):
+		return fmt.Errorf("%s map %s: %w: other writers hold the bucket (%w); try again", verb, s.Target, ErrBusy, err)
+	case errors.Is(err, unix.ENOMEM):
+		return fmt.Errorf("%s map %s: %w: the kernel has no memory for the element at the moment (%w); try again", verb, s.Target, ErrBusy, err)
+	default:
+		return fmt.Errorf("%s map %s: %w", verb, s.Target, err)
+	}
+}
+
+func (m *hostMap) explainPermission(verb string) error {
+	s := m.shape
+	if m.readOnly {
+		return fmt.Errorf("%s map %s: %w: the file mode of the pin lets this process only read; change it with chmod or chown, or replicate with direction=send", verb, s.Target, ErrFrozen)
+	}
+	if info, err := m.m.Info(); err == nil && info.Frozen() {
+		return fmt.Errorf("%s map %s: %w by BPF_MAP_FREEZE, which cannot be undone: load a new map", verb, s.Target, ErrFrozen)
+	}
+	return fmt.Errorf("%s map %s: %w: run with CAP_BPF (kernel.unprivileged_bpf_disabled is set)", verb, s.Target, ErrPermission)
+}
+
+func errClosed(verb string, s Shape) error {
+	return fmt.Errorf("%s map %s: %w: the handle was closed", verb, s.Target, ErrGone)
+}
+
+// transient tells errors that pass when other writers of the same bucket do: a
+// nested access from the same CPU gives EBUSY up to 6.14, and EDEADLK or
+// ETIMEDOUT since the bucket lock is an rqspinlock.
+func transient(err error) bool {
+	return errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EDEADLK) ||
+		errors.Is(err, unix.ETIMEDOUT) || errors.Is(err, unix.EAGAIN)
+}
+
+// busyTries is how often a transient refusal is tried again before it is
+// reported, some 2 ms in all: a bucket lock is held for microseconds.
+const busyTries = 5
+
+// pauseBusy waits before try number n, counted from 0.
+func pauseBusy(n int) {
+	time.Sleep(20 * time.Microsecond << (n * 3 / 2))
+}

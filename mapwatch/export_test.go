@@ -1,0 +1,44 @@
+//go:build linux
+
+package mapwatch
+
+import "sync/atomic"
+
+// WithoutBatches makes m believe that the kernel has no batch operations to
+// write with, as kernels before 5.6.
+func WithoutBatches(m Map) { m.(*hostMap).noBatch.Store(true) }
+
+// Descriptor is the file descriptor of an open map.
+func Descriptor(m Map) int { return m.(*hostMap).m.FD() }
+
+// RefuseWrites makes the kernel answer to writes of m with what refuse returns
+// for the op, if that is an error, before the real kernel gets it. The count of
+// calls that were refused is returned.
+func RefuseWrites(m Map, refuse func(key []byte) error) *atomic.Int64 {
+	h := m.(*hostMap)
+	refused := new(atomic.Int64)
+	h.writeBatch = func(fd int, keys, values []byte, n int) (int, error) {
+		for i := range n {
+			if err := refuse(keys[i*h.shape.KeyBytes:][:h.shape.KeyBytes]); err != nil {
+				refused.Add(1)
+				if i == 0 {
+					return 0, err
+				}
+				done, realErr := bpfWriteBatch(fd, keys, values, i)
+				if realErr != nil {
+					err = realErr
+				}
+				return done, err
+			}
+		}
+		return bpfWriteBatch(fd, keys, values, n)
+	}
+	h.write = func(fd int, op Op) error {
+		if err := refuse(op.Key); err != nil {
+			refused.Add(1)
+			return err
+		}
+		return bpfWrite(fd, op)
+	}
+	return refused
+}

@@ -1,0 +1,59 @@
+package fake_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/mapgossip/mapgossip/mapwatch"
+	"github.com/mapgossip/mapgossip/mapwatch/conformance"
+	"github.com/mapgossip/mapgossip/mapwatch/fake"
+)
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []mapwatch.Mode{mapwatch.ModeFexit, mapwatch.ModeFentry, mapwatch.ModeScan} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			conformance.Run(t, mode, func(t *testing.T) conformance.Subject {
+				k := fake.NewKernel(nil)
+				t.Cleanup(func() { k.Close() })
+				if mode != mapwatch.ModeFexit {
+					k.LimitCapture(mode, "this host has no trampolines")
+				}
+				k.AddOther("/pins/prog", "program")
+				k.AddMap(mapwatch.Shape{Target: "/pins/lru", Type: "lru_hash"})
+				maps := 0
+				return conformance.Subject{
+					Kernel: k,
+					Create: func(t *testing.T, shape mapwatch.Shape) conformance.Program {
+						maps++
+						shape.Target = fmt.Sprintf("/pins/map%d", maps)
+						return program{k, k.AddMap(shape)}
+					},
+					Refused: map[string]error{
+						"/pins/prog": mapwatch.ErrNotMap,
+						"/pins/lru":  mapwatch.ErrType,
+					},
+				}
+			})
+		})
+	}
+}
+
+// program is conformance.Program on a map of the fake.
+type program struct {
+	k *fake.Kernel
+	m *fake.Map
+}
+
+func (p program) Target() string                    { return p.m.Shape().Target }
+func (p program) Update(key, value []byte) error    { return p.m.Write(key, value, 0) }
+func (p program) Insert(key, value []byte) error    { return p.m.Insert(key, value, 0) }
+func (p program) Overwrite(key, value []byte) error { return p.m.Overwrite(key, value, 0) }
+func (p program) Delete(key []byte) error           { return p.m.Remove(key, 0) }
+func (p program) Freeze(*testing.T)                 { p.m.Freeze() }
+func (p program) Unpin(*testing.T)                  { p.k.Unpin(p.Target()) }
+
+func (p program) Replace(*testing.T) conformance.Program {
+	return program{p.k, p.k.AddMap(p.m.Shape())}
+}

@@ -1,0 +1,184 @@
+package mapwatch
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Sentinel errors. Every one comes wrapped in a sentence that says what was
+// tried and what to do about it.
+var (
+	// ErrNotFound: the map has no such key, or the host has no such map.
+	ErrNotFound = errors.New("not found")
+	// ErrNotMap: the pin path names something else than a map.
+	ErrNotMap = errors.New("not a BPF map")
+	// ErrType: values of this map type are not bytes that another host could
+	// use, or the type is not supported yet.
+	ErrType = errors.New("map type cannot be replicated")
+	// ErrFull: the map has max_entries elements (E2BIG).
+	ErrFull = errors.New("map is full")
+	// ErrFrozen: the map refuses writes from user space (EPERM after
+	// BPF_MAP_FREEZE, or a BPF_F_RDONLY map).
+	ErrFrozen = errors.New("map is frozen")
+	// ErrGone: the handle no longer leads to a map.
+	ErrGone = errors.New("map is gone")
+	// ErrBusy: the kernel refused for the moment (EBUSY, EDEADLK, ETIMEDOUT,
+	// EAGAIN); trying again is right.
+	ErrBusy = errors.New("map is busy")
+	// ErrPermission: a capability or the lockdown policy is in the way.
+	ErrPermission = errors.New("not permitted")
+	// ErrUnsupported: this kernel cannot do what was asked.
+	ErrUnsupported = errors.New("not supported by this kernel")
+	// ErrTarget: the target's text does not follow the syntax.
+	ErrTarget = errors.New("malformed target")
+)
+
+// Kernel is one host's kernel, as far as replication needs it: Host is the real
+// one, package fake has one for tests. All methods are safe for concurrent use.
+type Kernel interface {
+	// Open finds a map and holds it open. Errors: ErrNotFound, ErrNotMap,
+	// ErrType, ErrPermission, ErrTarget.
+	Open(target string) (Map, error)
+
+	// Watch starts to capture the changes of maps opened by this Kernel; a
+	// Change names a map by its index in maps. Blocks for the start-up
+	// self-test (under a second, some seconds under emulation).
+	// Errors: ErrPermission or ErrUnsupported where a mode other than
+	// ModeAuto and ModeScan was asked for and this host does not allow it.
+	Watch(maps []Map, options Options) (Watch, error)
+
+	// Now is CLOCK_BOOTTIME in nanoseconds: the clock of Change.Captured and
+	// Batch.Upto. It never steps back.
+	Now() int64
+
+	Close() error
+}
+
+// Map is an open map. It keeps the kernel's map alive until Close. Safe for
+// concurrent use.
+type Map interface {
+	Shape() Shape
+
+	// Lookup copies the value of key. ErrNotFound if there is none.
+	//
+	// HAZARD: on a preallocated hash map a lookup that races an overwrite can
+	// return the bytes of another key's value, because the replaced element
+	// is reused at once (kernel/bpf/hashtab.c). Whoever acts on a lookup that
+	// disagrees with expectation looks twice.
+	Lookup(key []byte) ([]byte, error)
+
+	// Apply writes ops in order, by batch where the kernel offers it, and sets
+	// each Op.Err. Deleting an absent key succeeds. Transient refusals
+	// (ErrBusy) are tried again a few times first. The writes are recognised
+	// as ours and never come back as a Change. Blocks until all are done.
+	Apply(ops []Op)
+
+	// Scan calls fn with chunks of the map's content until all of it was
+	// passed or fn or ctx ends it. keys and values lie end to end, n of each;
+	// they are valid during the call only. An element that is in the map for
+	// the whole scan is passed exactly once, with a value that it had during
+	// the call.
+	Scan(ctx context.Context, fn func(keys, values []byte, n int) error) error
+
+	// Current reports whether the target still leads to this map: a loader
+	// that restarts often pins a new map under the old path. ErrGone if the
+	// target leads to another map or to none.
+	Current() error
+
+	Close() error
+}
+
+// Shape says what a map is; it does not change while the map is open.
+type Shape struct {
+	Target     string // as given to Open
+	ID         uint32 // the kernel's number for this map
+	Name       string // the kernel's name, at most 15 bytes
+	Type       string // as bpftool prints it: "hash"
+	KeyBytes   int
+	ValueBytes int
+	MaxEntries int
+}
+
+// Op is one write of an Apply. Exactly KeyBytes and, unless Delete, ValueBytes long.
+type Op struct {
+	Key    []byte
+	Value  []byte
+	Delete bool
+	Err    error // set by Apply: nil, or wraps ErrFull, ErrFrozen, ErrGone, ErrBusy, ErrPermission
+}
+
+// Mode is a way to capture changes.
+type Mode string
+
+const (
+	ModeAuto   Mode = "auto"   // the best that this host allows
+	ModeFexit  Mode = "fexit"  // trampolines that see the result of each operation (5.12, BTF)
+	ModeFentry Mode = "fentry" // trampolines before the operation; each record is confirmed by a look
+	ModeScan   Mode = "scan"   // no hooks: the caller compares the whole map now and then
+)
+
+// Options of a Watch. The zero value of a field means its default.
+type Options struct {
+	Mode      Mode          // default ModeAuto
+	RingBytes int           // default 8 MiB; a power of two, at least one page
+	Poll      time.Duration // how long a record may wait for company: default 1 ms
+	Queue     int           // batches that may wait in Batches: default 64
+}
+
+// Watch is a running capture. Batches must be read until it is closed: a reader
+// that stops fills the queue, then the ring, and what no longer fits is counted
+// as dropped and answered by Batch.Rescan.
+type Watch interface {
+	// Batches carries the changes; closed after Close.
+	Batches() <-chan Batch
+	// Barrier asks for a Batch whose Upto is not before the moment of the
+	// call, even if it has no change. It does not wait.
+	Barrier()
+	// Mode is what is in force, never ModeAuto; Reason says in words why a
+	// better one is not, and is empty otherwise.
+	Mode() Mode
+	Reason() string
+	// Counts returns the counters of one map of the watch.
+	Counts(mapIndex int) Counts
+	Close() error
+}
+
+// Batch is what was captured since the last one.
+type Batch struct {
+	Changes []Change
+	// Upto: every record that was submitted before this time (Kernel.Now) is
+	// in this batch or an earlier one.
+	Upto int64
+	// Rescan lists maps (by index, no duplicates) that lost records: only a
+	// scan tells what changed.
+	Rescan []int
+}
+
+// Kind of a Change.
+type Kind uint8
+
+const (
+	Updated Kind = iota + 1 // Value is what was written
+	Deleted                 // Value is nil
+	Touched                 // the key may have changed: look it up (fentry, or a record too large for the ring)
+)
+
+// Change is one captured change. Key and Value are owned by the receiver.
+type Change struct {
+	Map      int
+	Kind     Kind
+	Key      []byte
+	Value    []byte
+	Captured int64  // when the kernel saw it, Kernel.Now
+	CPU      uint32 // where; the order of records of one key from different CPUs is not the order of writes
+}
+
+// Counts of one map since Watch began. They never decrease.
+type Counts struct {
+	Captured uint64 // records submitted
+	Own      uint64 // our applies, recognised and left out
+	Failed   uint64 // operations that failed and changed nothing (fexit only)
+	Dropped  uint64 // records that found the ring full
+	Missed   uint64 // hook runs skipped by the kernel's recursion guard, all maps of the host together
+}

@@ -1,0 +1,97 @@
+package mapwatch
+
+// Bounds of one Batch. A batch that reaches one of them is sent and a new one
+// begun.
+const (
+	batchChanges   = 4096
+	batchDataBytes = 4 << 20
+	slabBytes      = 64 << 10 // least allocation for keys and values
+)
+
+// batchBuilder collects changes for the next Batch. Not safe for concurrent use.
+type batchBuilder struct {
+	changes []Change
+	data    int    // bytes of keys and values in changes
+	slab    []byte // room for the next keys and values, shared by a batch's changes
+	rescan  []bool // by map
+	rescans int    // how many of rescan are set
+}
+
+func newBatchBuilder(maps int) *batchBuilder {
+	return &batchBuilder{rescan: make([]bool, maps)}
+}
+
+// expect makes room for about that many bytes of ring data, so that one drain
+// of the ring costs one or two allocations.
+func (b *batchBuilder) expect(ringBytes int) {
+	if len(b.slab) == 0 && ringBytes > 0 {
+		b.slab = make([]byte, min(max(ringBytes, 512), batchDataBytes))
+	}
+}
+
+// add copies a record's key and value; r.slot is an index of the watch's maps.
+func (b *batchBuilder) add(r record) {
+	change := Change{Map: int(r.slot), Captured: r.captured, CPU: r.cpu}
+	switch r.kind {
+	case recordUpdated:
+		change.Kind = Updated
+	case recordDeleted:
+		change.Kind = Deleted
+	case recordTouched:
+		change.Kind = Touched
+	case recordDrained:
+		b.addRescan(int(r.slot))
+		return
+	}
+	n := len(r.key) + len(r.value)
+	if len(b.slab) < n {
+		b.slab = make([]byte, max(n, slabBytes))
+	}
+	bytes := b.slab[:n:n]
+	b.slab = b.slab[n:]
+	copy(bytes, r.key)
+	change.Key = bytes[:len(r.key):len(r.key)]
+	if change.Kind == Updated {
+		copy(bytes[len(r.key):], r.value)
+		change.Value = bytes[len(r.key):]
+	}
+	b.data += n
+	b.changes = append(b.changes, change)
+}
+
+// addRescan marks a map as one that lost records.
+func (b *batchBuilder) addRescan(mapIndex int) {
+	if !b.rescan[mapIndex] {
+		b.rescan[mapIndex] = true
+		b.rescans++
+	}
+}
+
+// addRescanAll marks every map.
+func (b *batchBuilder) addRescanAll() {
+	for i := range b.rescan {
+		b.addRescan(i)
+	}
+}
+
+func (b *batchBuilder) full() bool {
+	return len(b.changes) >= batchChanges || b.data >= batchDataBytes
+}
+
+func (b *batchBuilder) empty() bool { return len(b.changes) == 0 && b.rescans == 0 }
+
+// take returns what was collected and starts anew.
+func (b *batchBuilder) take(upto int64) Batch {
+	batch := Batch{Changes: b.changes, Upto: upto}
+	if b.rescans > 0 {
+		batch.Rescan = make([]int, 0, b.rescans)
+		for i, set := range b.rescan {
+			if set {
+				batch.Rescan = append(batch.Rescan, i)
+			}
+		}
+		clear(b.rescan)
+	}
+	b.changes, b.data, b.slab, b.rescans = nil, 0, nil, 0
+	return batch
+}

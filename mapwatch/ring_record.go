@@ -1,0 +1,75 @@
+package mapwatch
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// recordHeadBytes is the size of struct record in bpf/capture.bpf.c. The key
+// follows it, then the value, and nothing else.
+const recordHeadBytes = 40
+
+// recordKind is enum kind in bpf/capture.bpf.c.
+type recordKind uint32
+
+const (
+	recordUpdated recordKind = 1 // key and value
+	recordDeleted recordKind = 2 // key
+	recordTouched recordKind = 3 // key
+	recordDrained recordKind = 4 // neither: many keys were deleted at once
+)
+
+// record is one record of the ring. key and value alias the bytes it was
+// decoded from.
+type record struct {
+	captured   int64 // ns, CLOCK_BOOTTIME
+	pidTgid    uint64
+	slot, cpu  uint32
+	kind       recordKind
+	key, value []byte
+}
+
+// thread is the ID, in the initial PID namespace, of the thread that was on the
+// CPU: the writer's, unless an interrupt wrote.
+func (r record) thread() uint32 { return uint32(r.pidTgid) }
+
+// decodeRecord reads one record as bpf/capture.bpf.c wrote it. Native byte
+// order: the ring never leaves this host. It refuses what those programs cannot
+// have written, and never reads outside b.
+func decodeRecord(b []byte) (record, error) {
+	if len(b) < recordHeadBytes {
+		return record{}, fmt.Errorf("decode ring record: %d bytes are less than a head of %d", len(b), recordHeadBytes)
+	}
+	r := record{
+		captured: int64(binary.NativeEndian.Uint64(b[0:])),
+		pidTgid:  binary.NativeEndian.Uint64(b[8:]),
+		slot:     binary.NativeEndian.Uint32(b[16:]),
+		cpu:      binary.NativeEndian.Uint32(b[20:]),
+		kind:     recordKind(binary.NativeEndian.Uint32(b[32:])),
+	}
+	keyBytes := uint64(binary.NativeEndian.Uint32(b[24:]))
+	valueBytes := uint64(binary.NativeEndian.Uint32(b[28:]))
+	reserved := binary.NativeEndian.Uint32(b[36:])
+
+	body := b[recordHeadBytes:]
+	if keyBytes+valueBytes != uint64(len(body)) {
+		return record{}, fmt.Errorf("decode ring record: key of %d and value of %d bytes in a body of %d", keyBytes, valueBytes, len(body))
+	}
+	if reserved != 0 {
+		return record{}, fmt.Errorf("decode ring record: reserved field is %#x", reserved)
+	}
+	var wellFormed bool
+	switch r.kind {
+	case recordUpdated:
+		wellFormed = keyBytes > 0 && valueBytes > 0
+	case recordDeleted, recordTouched:
+		wellFormed = keyBytes > 0 && valueBytes == 0
+	case recordDrained:
+		wellFormed = keyBytes == 0 && valueBytes == 0
+	}
+	if !wellFormed {
+		return record{}, fmt.Errorf("decode ring record: kind %d with a key of %d and a value of %d bytes", r.kind, keyBytes, valueBytes)
+	}
+	r.key, r.value = body[:keyBytes:keyBytes], body[keyBytes:]
+	return r, nil
+}

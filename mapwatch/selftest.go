@@ -1,0 +1,179 @@
+//go:build linux
+
+package mapwatch
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+)
+
+const (
+	selfTestKeyBytes   = 8
+	selfTestValueBytes = 16
+	// selfTestWait bounds the wait for one record; 2 s are plenty on hardware,
+	// the rest is for emulated machines.
+	selfTestWait = 10 * time.Second
+	// selfTestAttempts: other programs of the host write hash maps too, and the
+	// kernel skips a capture program that they have running. Such an attempt
+	// says nothing and is repeated.
+	selfTestAttempts = 20
+)
+
+type (
+	selfTestKey   [selfTestKeyBytes]byte
+	selfTestValue [selfTestValueBytes]byte
+)
+
+// selfTestShape is the private map's, for the sizing of the capture.
+func selfTestShape() Shape {
+	return Shape{KeyBytes: selfTestKeyBytes, ValueBytes: selfTestValueBytes}
+}
+
+// wantRecord is what one operation of the self-test must leave in the ring.
+type wantRecord struct {
+	kind  recordKind
+	key   selfTestKey
+	value selfTestValue // compared if kind is recordUpdated
+}
+
+// selfTest is one attempt on a private map.
+type selfTest struct {
+	capture       *capture
+	slot          uint32
+	onApplyThread func(func())
+	m             *ebpf.Map
+	sample        ringbuf.Record
+}
+
+// errMissed: the kernel skipped a capture program during the attempt.
+var errMissed = errors.New("the kernel skipped a capture program")
+
+// selfTest proves that "attached" means "works", on a map that nobody else has:
+// what must be captured arrives whole, what fails does not (fexit), and writes
+// of the apply thread are recognised as ours, whose ID is learned on the way.
+// Wants the ring to itself; leaves the reader marked idle. ErrUnsupported names the step that failed.
+func (c *capture) selfTest(slot uint32, onApplyThread func(func())) error {
+	for attempt := 1; ; attempt++ {
+		err := c.selfTestOnce(slot, onApplyThread)
+		if !errors.Is(err, errMissed) {
+			return err
+		}
+		if attempt == selfTestAttempts {
+			return fmt.Errorf("test the capture programs: %w in each of %d attempts: this host writes hash maps too fast; use capture mode scan: %w", errMissed, attempt, ErrUnsupported)
+		}
+	}
+}
+
+func (c *capture) selfTestOnce(slot uint32, onApplyThread func(func())) (err error) {
+	misses, err := c.readMisses()
+	if err != nil {
+		return fmt.Errorf("test the capture programs: %w: %w", err, ErrUnsupported)
+	}
+	m, err := ebpf.NewMap(&ebpf.MapSpec{
+		Name: "mapgossip_test", Type: ebpf.Hash,
+		KeySize: selfTestKeyBytes, ValueSize: selfTestValueBytes, MaxEntries: 16,
+	})
+	if err != nil {
+		return explainRefusal("test the capture programs: create a private map", err)
+	}
+	defer m.Close()
+	info, err := m.Info()
+	if err != nil {
+		return fmt.Errorf("test the capture programs: read the private map's ID: %w: %w", err, ErrUnsupported)
+	}
+	id, ok := info.ID()
+	if !ok {
+		return fmt.Errorf("test the capture programs: the private map has no ID: %w", ErrUnsupported)
+	}
+	if err := errors.Join(c.setOwnThread(0), c.setReaderIdle(true)); err != nil {
+		return fmt.Errorf("test the capture programs: %w: %w", err, ErrUnsupported)
+	}
+	if err := c.watch(uint32(id), slot); err != nil {
+		return fmt.Errorf("test the capture programs: %w: %w", err, ErrUnsupported)
+	}
+	defer func() {
+		if unwatchErr := c.unwatch(uint32(id)); unwatchErr != nil && err == nil {
+			err = fmt.Errorf("test the capture programs: %w: %w", unwatchErr, ErrUnsupported)
+		}
+	}()
+
+	t := &selfTest{capture: c, slot: slot, onApplyThread: onApplyThread, m: m}
+	err = t.drain()
+	if err == nil {
+		err = t.captures()
+	}
+	if err == nil {
+		err = t.recognisesOwn()
+	}
+	if err == nil {
+		return nil
+	}
+	if after, missErr := c.readMisses(); missErr == nil && after > misses {
+		return errMissed
+	}
+	return fmt.Errorf("test the capture programs: %w: %w", err, ErrUnsupported)
+}
+
+// next reads a record that must be there: the programs run within the system
+// call that they capture.
+func (t *selfTest) next() (record, error) {
+	if t.capture.reader.AvailableBytes() == 0 {
+		return record{}, errors.New("no record in the ring")
+	}
+	deadline := time.Now().Add(selfTestWait)
+	t.capture.reader.SetDeadline(deadline)
+	if err := t.capture.reader.ReadInto(&t.sample); err != nil {
+		return record{}, fmt.Errorf("read the ring: %w", err)
+	}
+	// At the deadline the reader looks by itself.
+	if !time.Now().Before(deadline) {
+		return record{}, fmt.Errorf("the record woke nobody within %v", selfTestWait)
+	}
+	return decodeRecord(t.sample.RawSample)
+}
+
+// nothing checks that no record is left.
+func (t *selfTest) nothing() error {
+	if t.capture.reader.AvailableBytes() == 0 {
+		return nil
+	}
+	got, err := t.next()
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("a record too many: kind %d, key %x", got.kind, got.key)
+}
+
+// drain forgets what an earlier attempt left.
+func (t *selfTest) drain() error {
+	t.capture.reader.SetDeadline(time.Now().Add(-time.Second))
+	for {
+		err := t.capture.reader.ReadInto(&t.sample)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the ring: %w", err)
+		}
+	}
+}
+
+func (w wantRecord) check(got record, slot uint32) error {
+	switch {
+	case got.slot != slot:
+		return fmt.Errorf("the record says map %d, not %d", got.slot, slot)
+	case got.kind != w.kind:
+		return fmt.Errorf("the record says kind %d, not %d", got.kind, w.kind)
+	case w.kind != recordDrained && !bytes.Equal(got.key, w.key[:]):
+		return fmt.Errorf("the record says key %x, not %x", got.key, w.key)
+	case w.kind == recordUpdated && !bytes.Equal(got.value, w.value[:]):
+		return fmt.Errorf("the record says value %x, not %x", got.value, w.value)
+	}
+	return nil
+}
