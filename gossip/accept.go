@@ -1,0 +1,155 @@
+package gossip
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/yamux"
+)
+
+// acceptLoop takes inbound connections until base is shut down, and then those
+// that it still hands over.
+func (t *transport) acceptLoop() {
+	for {
+		select {
+		case <-t.ctx.Done():
+			return
+		case conn := <-t.base.StreamCh():
+			if !t.admit(conn) {
+				_ = conn.Close()
+				continue
+			}
+			t.wg.Go(func() {
+				defer t.dismiss(conn)
+				t.serveConn(conn)
+			})
+		}
+	}
+}
+
+// admit counts an inbound connection in; false when there are too many.
+func (t *transport) admit(conn net.Conn) bool {
+	ip := remoteIP(conn)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return false
+	}
+	if len(t.inward) >= maxSessionsIn || t.perIP[ip] >= maxSessionsOneIP {
+		t.refused.Add(1)
+		return false
+	}
+	t.inward[conn] = ip
+	t.perIP[ip]++
+	return true
+}
+
+func (t *transport) dismiss(conn net.Conn) {
+	_ = conn.Close()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	ip := t.inward[conn]
+	delete(t.inward, conn)
+	if t.perIP[ip]--; t.perIP[ip] == 0 {
+		delete(t.perIP, ip)
+	}
+}
+
+func remoteIP(conn net.Conn) netip.Addr {
+	addr, _ := netip.ParseAddrPort(conn.RemoteAddr().String()) // the zero address counts as one
+	return addr.Addr().Unmap()
+}
+
+// serveConn hands the streams of one inbound connection to memberlist until
+// the connection ends.
+func (t *transport) serveConn(conn net.Conn) {
+	var hello [len(preamble)]byte
+	_ = conn.SetReadDeadline(time.Now().Add(handshakeTimeout)) // a closed connection fails in the read
+	if _, err := io.ReadFull(conn, hello[:]); err != nil || string(hello[:]) != preamble {
+		t.garbage(conn, "no handshake")
+		return
+	}
+	_ = conn.SetReadDeadline(time.Time{})
+	session, err := yamux.Server(&guardedConn{Conn: conn}, t.mux)
+	if err != nil {
+		t.garbage(conn, err.Error())
+		return
+	}
+	defer session.Close()
+	idle := time.AfterFunc(2*idleClose, func() { closeUnused(session) })
+	defer idle.Stop()
+	own := make(chan struct{}, maxStreamsSession)
+	for streams := 0; ; streams++ {
+		stream, err := session.AcceptStream()
+		if err != nil {
+			if streams == 0 {
+				t.garbage(conn, err.Error())
+			}
+			return
+		}
+		idle.Reset(2 * idleClose)
+		if !t.hand(stream, session, own) {
+			return
+		}
+	}
+}
+
+// closeUnused ends a session that opened no stream for long. One that is still
+// at work then is cut, and dialed again by the other side.
+func closeUnused(session *yamux.Session) { _ = session.Close() }
+
+// hand waits for room among the inbound streams and passes one to memberlist.
+func (t *transport) hand(stream net.Conn, session *yamux.Session, own chan struct{}) bool {
+	for _, slots := range []chan struct{}{own, t.slots} {
+		select {
+		case slots <- struct{}{}:
+		case <-session.CloseChan():
+			return false
+		case <-t.ctx.Done():
+			return false
+		}
+	}
+	counted := &countedConn{Conn: stream, release: func() { <-own; <-t.slots }}
+	select {
+	case t.streams <- counted:
+		return true
+	case <-session.CloseChan():
+	case <-t.ctx.Done():
+	}
+	_ = counted.Close()
+	return false
+}
+
+// countedConn gives its slot back when it is closed.
+type countedConn struct {
+	net.Conn
+	once    sync.Once
+	release func()
+}
+
+func (c *countedConn) Close() error {
+	defer c.once.Do(c.release)
+	return c.Conn.Close()
+}
+
+// garbage counts a connection that does not speak the protocol, and warns once
+// in a while.
+func (t *transport) garbage(conn net.Conn, why string) {
+	t.bad.Add(1)
+	if t.ctx.Err() != nil {
+		return
+	}
+	now := time.Now()
+	t.mu.Lock()
+	due := now.Sub(t.warned) >= repeatAfter
+	if due {
+		t.warned = now
+	}
+	t.mu.Unlock()
+	if due {
+		t.log.Warn("connection does not speak the protocol", "addr", conn.RemoteAddr().String(), "error", why, "total", t.bad.Load())
+	}
+}

@@ -1,0 +1,212 @@
+package gossip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"github.com/mapgossip/mapgossip/crdt"
+)
+
+// Replica is the store as the network sees it. All methods must be safe for
+// concurrent use and may block; they should return soon after ctx ends.
+type Replica interface {
+	// Merge takes entries that the member from (a node ID) sent, and returns
+	// when they are merged: this is the back-pressure on that member. The
+	// entries and their slices may be used after the return, but a key or
+	// value that is kept should be copied: it pins a frame of up to 256 KiB.
+	Merge(ctx context.Context, mapName string, from string, entries []crdt.Entry) error
+	// Digest of all entries of the map.
+	Digest(ctx context.Context, mapName string) (crdt.Digest, error)
+	// BucketDigests has crdt.Buckets elements.
+	BucketDigests(ctx context.Context, mapName string) ([]uint64, error)
+	// BucketEntries returns copies of the entries in these buckets. It is
+	// called with few buckets at a time to stay bounded.
+	BucketEntries(ctx context.Context, mapName string, buckets []int) ([]crdt.Entry, error)
+}
+
+// Cluster is this member's side of the network. All methods are safe for
+// concurrent use.
+type Cluster struct {
+	cfg       Config
+	log       *slog.Logger
+	replica   Replica
+	self      meta
+	name      string // memberlist's for this member
+	maps      map[string]*Map
+	list      *memberlist.Memberlist
+	transport *transport          // nil with Config.Transport
+	keyring   *memberlist.Keyring // nil without encryption
+	lookup    func(ctx context.Context, host string) ([]netip.Addr, error)
+	packet    int // bytes of a frame that fits one packet
+	inboxSize int // bytes that may wait from one member
+
+	life     sync.Mutex      // memberlist must not leave once it is shut down
+	ctx      context.Context // ends with Close
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+	counters counters
+	seq      atomic.Uint64
+	serving  atomic.Int32 // sessions begun by others
+	running  atomic.Bool  // frames are handled
+	leaving  atomic.Bool
+	ready    chan struct{} // closed once Ready is true
+
+	exchanges chan *peer    // exchanges to run soon
+	census    chan struct{} // a token: membership changed, look for duplicates
+	fatal     chan error    // what ends Run
+
+	mu         sync.Mutex
+	closed     bool
+	started    bool
+	joined     time.Time          // when the first other member was met
+	records    map[string]*record // by memberlist name
+	refused    map[string]string  // by map name: why this member keeps it out
+	duplicates map[string]string  // by node ID: what to tell
+	strangers  []strangerFrame
+	answers    map[uint64]chan state // by nonce
+	seeds      map[string]string     // seeds that fail, and why
+	tries      int                   // rounds of joining
+	alone      bool                  // no seed but ourselves
+	notes      []func()              // log lines to write once unlocked
+}
+
+// Run joins, spreads and syncs until ctx ends (nil), Close is called (nil), or
+// this member finds during start-up that its ID is alive elsewhere and was
+// there first (ErrDuplicateNode). After Run has returned the member stays one,
+// so that Leave can hand over, until Close. To be called once.
+func (c *Cluster) Run(ctx context.Context) error {
+	c.mu.Lock()
+	if c.started || c.closed {
+		c.mu.Unlock()
+		return errors.New("run cluster: it was run or closed before")
+	}
+	c.started = true
+	c.alone = len(c.cfg.Seeds) == 0
+	if c.alone {
+		close(c.ready)
+	}
+	c.running.Store(true)
+	for _, r := range c.records {
+		if r.peer != nil {
+			c.startLocked(r.peer)
+			c.requestExchange(r.peer)
+		}
+	}
+	c.goLocked(c.joinLoop)
+	c.goLocked(c.syncLoop)
+	c.goLocked(c.censusLoop)
+	for range exchangeWorkers {
+		c.goLocked(c.exchangeLoop)
+	}
+	c.mu.Unlock()
+
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-c.ctx.Done():
+		return nil
+	case err := <-c.fatal:
+		return err
+	}
+}
+
+// goLocked starts a goroutine that Close waits for; it must end with c.ctx.
+func (c *Cluster) goLocked(fn func()) {
+	if !c.closed {
+		c.wg.Go(fn)
+	}
+}
+
+// launch is goLocked for callers without the mutex.
+func (c *Cluster) launch(fn func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.goLocked(fn)
+}
+
+// startLocked starts what serves one peer.
+func (c *Cluster) startLocked(p *peer) {
+	c.goLocked(func() { c.spreadTo(p) })
+	c.goLocked(func() { c.receiveFrom(p) })
+}
+
+// Ready reports whether this member joined and completed a first exchange with
+// one member, or has no seeds; otherwise the reasons in words. Once true it
+// stays true.
+func (c *Cluster) Ready() (bool, []string) {
+	select {
+	case <-c.ready:
+		return true, nil
+	default:
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.started {
+		return false, []string{"not running yet"}
+	}
+	if !c.joined.IsZero() {
+		return false, []string{"joined, but the first exchange with a member is not complete"}
+	}
+	reasons := []string{"no member reached yet of the seeds " + strings.Join(c.cfg.Seeds, ", ")}
+	for seed, why := range c.seeds {
+		reasons = append(reasons, "seed "+seed+": "+why)
+	}
+	return false, reasons
+}
+
+func (c *Cluster) becomeReady() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.isReady() {
+		close(c.ready)
+	}
+}
+
+func (c *Cluster) isReady() bool {
+	select {
+	case <-c.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+// Close ends everything at once: to the others it looks like a crash, unless
+// Leave came before. It waits for all goroutines. Idempotent.
+func (c *Cluster) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.running.Store(false)
+	c.mu.Unlock()
+	c.cancel()
+	c.life.Lock()
+	err := c.list.Shutdown()
+	c.life.Unlock()
+	c.wg.Wait()
+	if err != nil {
+		return fmt.Errorf("close cluster: %w", err)
+	}
+	return nil
+}
+
+// noteLocked writes a log line after unlock: a log may be slow, and whoever receives
+// it may ask the cluster something.
+func (c *Cluster) noteLocked(write func()) { c.notes = append(c.notes, write) }
+
+// unlock unlocks mu and writes the notes.
+func (c *Cluster) unlock() {
+	notes := c.notes
+	c.notes = nil
+	c.mu.Unlock()
+	for _, write := range notes {
+		write()
+	}
+}

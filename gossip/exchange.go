@@ -1,0 +1,238 @@
+package gossip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+const (
+	exchangeWorkers = 4
+	// answerTimeout bounds the wait for a member's digests.
+	answerTimeout = 10 * time.Second
+	// eagerInterval is the time between attempts before the first success.
+	eagerInterval = time.Second
+)
+
+// Sync runs anti-entropy now: with every living member up to 32 of them, with
+// 6 random ones in a larger cluster. Blocks until all are done or ctx ends;
+// the error says with whom it failed.
+func (c *Cluster) Sync(ctx context.Context) error {
+	peers := audience(c.peers(), "")
+	failures := make([]error, len(peers))
+	slots := make(chan struct{}, exchangeWorkers)
+	var wg sync.WaitGroup
+	for i, p := range peers {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			if err := c.exchange(ctx, p); err != nil {
+				failures[i] = fmt.Errorf("sync with %s: %w", p.Node, err)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(failures...)
+}
+
+// requestExchange queues an exchange with p unless one is queued. It never
+// blocks; the timer repairs what is lost here.
+func (c *Cluster) requestExchange(p *peer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.due {
+		return
+	}
+	select {
+	case c.exchanges <- p:
+		p.due = true
+	default:
+	}
+}
+
+func (c *Cluster) exchangeLoop() {
+	for {
+		select {
+		case <-c.ctx.Done():
+			return
+		case p := <-c.exchanges:
+			p.mu.Lock()
+			p.due = false
+			p.mu.Unlock()
+			if p.ctx.Err() != nil {
+				continue
+			}
+			if err := c.exchange(c.ctx, p); err != nil {
+				c.log.Debug("exchange not complete", "member", p.Node, "addr", p.addr, "error", err)
+			}
+		}
+	}
+}
+
+// syncLoop asks for an exchange with one random member each interval, and with
+// those that rumors were dropped for.
+func (c *Cluster) syncLoop() {
+	for {
+		interval := c.cfg.SyncInterval
+		if !c.isReady() {
+			interval = min(interval, eagerInterval)
+		}
+		if !pause(c.ctx, interval-interval/10+rand.N(interval/5+1)) {
+			return
+		}
+		peers := c.peers()
+		if len(peers) == 0 {
+			continue
+		}
+		c.requestExchange(peers[rand.IntN(len(peers))])
+		for _, p := range peers {
+			if p.hasMissed() {
+				c.requestExchange(p)
+			}
+		}
+	}
+}
+
+// exchange compares all maps with p and brings each side what it lacks. One at
+// a time with one member; a second call waits. The last comparison is what
+// Members tells.
+func (c *Cluster) exchange(ctx context.Context, p *peer) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.ctx, cancel)()
+	select {
+	case p.exchanging <- struct{}{}:
+		defer func() { <-p.exchanging }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	c.counters.syncRounds.Add(1)
+	missed := p.hasMissed()
+	p.setMissed(false)
+	defer func() {
+		if err != nil {
+			c.counters.syncFailed.Add(1)
+			if missed {
+				p.setMissed(true)
+			}
+		}
+	}()
+	differ, err := c.question(ctx, p)
+	if err != nil {
+		return err
+	}
+	var failures []error
+	for _, name := range differ {
+		if err := c.syncMap(ctx, p, c.maps[name]); err != nil {
+			failures = append(failures, fmt.Errorf("map %s: %w", name, err))
+		}
+	}
+	if err := errors.Join(failures...); err != nil {
+		return err
+	}
+	if len(differ) > 0 {
+		if _, err := c.question(ctx, p); err != nil {
+			return err
+		}
+	}
+	c.becomeReady()
+	return nil
+}
+
+// question asks p for its digests and returns the names of the maps that differ.
+func (c *Cluster) question(ctx context.Context, p *peer) ([]string, error) {
+	nonce := rand.Uint64() | 1
+	answer := make(chan state, 1)
+	c.mu.Lock()
+	c.answers[nonce] = answer
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.answers, nonce)
+	}()
+	mine := c.state(ctx)
+	mine.Nonce, mine.Reply = nonce, true
+	if err := c.sendStream(p, mine.encode(c.name)); err != nil {
+		return nil, err
+	}
+	timer := time.NewTimer(answerTimeout)
+	defer timer.Stop()
+	select {
+	case theirs := <-answer:
+		return c.compare(ctx, p, theirs)
+	case <-timer.C:
+		return nil, fmt.Errorf("no answer within %v", answerTimeout)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// compare notes and returns the names of the common maps whose digests differ.
+// An error when a digest is not to be had on one of the sides.
+func (c *Cluster) compare(ctx context.Context, p *peer, theirs state) ([]string, error) {
+	var differ []string
+	for _, m := range theirs.Maps {
+		if c.exchanged(p, m.Name, m.KeyBytes, m.ValueBytes) == nil {
+			continue
+		}
+		if !m.Known {
+			return nil, fmt.Errorf("map %s: the member tells no digest", m.Name)
+		}
+		ours, err := c.replica.Digest(ctx, m.Name)
+		if err != nil {
+			return nil, fmt.Errorf("digest of map %s: %w", m.Name, err)
+		}
+		if ours != m.Digest {
+			differ = append(differ, m.Name)
+		}
+	}
+	c.compared(p, differ)
+	return differ, nil
+}
+
+// state is what this member tells about its maps. Before Run, and where the
+// replica does not answer before ctx ends, digests are left out.
+func (c *Cluster) state(ctx context.Context) state {
+	refused := c.Refused()
+	var s state
+	for i := range c.cfg.Maps {
+		m := mapState{Map: c.cfg.Maps[i]}
+		_, m.Refused = refused[m.Name]
+		if c.running.Load() {
+			digest, err := c.replica.Digest(ctx, m.Name)
+			m.Digest, m.Known = digest, err == nil
+		}
+		s.Maps = append(s.Maps, m)
+	}
+	return s
+}
+
+// handleState learns from a push/pull, a question or an answer.
+func (c *Cluster) handleState(p *peer, s state) {
+	c.learn(p, s.Maps)
+	if s.Nonce != 0 && !s.Reply {
+		c.mu.Lock()
+		answer := c.answers[s.Nonce]
+		delete(c.answers, s.Nonce)
+		c.mu.Unlock()
+		if answer != nil {
+			answer <- s
+		}
+		return
+	}
+	differ, err := c.compare(p.ctx, p, s)
+	if err != nil {
+		c.log.Debug("digests not compared", "member", p.Node, "error", err)
+	}
+	if s.Reply {
+		mine := c.state(p.ctx)
+		mine.Nonce = s.Nonce
+		_ = c.sendStream(p, mine.encode(c.name)) // counted; who asked asks again
+	} else if len(differ) > 0 || err == nil && !c.isReady() {
+		c.requestExchange(p)
+	}
+}

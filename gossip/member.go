@@ -1,0 +1,247 @@
+package gossip
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// States of a Member.
+const (
+	StateAlive   = "alive"
+	StateSuspect = "suspect" // did not answer this member's last probe
+	StateDead    = "dead"
+	StateLeft    = "left"
+)
+
+const (
+	keepGone = time.Hour // how long Members tells of those that are gone
+	maxGone  = 1024
+)
+
+// Member is one member as this one sees it.
+type Member struct {
+	Node        string // stable ID
+	Name        string // in memberlist: Node + "-" + BootID
+	Addr        string // IP:port that it advertises
+	State       string
+	Self        bool
+	BootID      string
+	Version     string
+	InSync      bool          // all common maps had equal digests at LastSync
+	LastSync    time.Time     // last comparison or complete exchange with it; zero: none
+	ClockOffset time.Duration // its wall clock minus ours, at the last probe
+	RTT         time.Duration // at the last probe; 0: none yet
+	Differ      []string      // names of the maps whose digests differed then, sorted
+}
+
+// record is what is known of a member.
+type record struct {
+	meta
+	name    string
+	addr    string
+	self    bool
+	state   string
+	since   time.Time
+	peer    *peer // nil unless alive
+	maps    map[string]mapState
+	inSync  bool
+	sync    time.Time
+	differ  []string
+	offset  time.Duration
+	rtt     time.Duration
+	ignored map[string]bool // maps whose shape conflict was logged
+}
+
+// Members returns this member and all others, for an hour also those that are
+// gone unless a later run of the same node ID lives, sorted by node ID, the living first. The slice is the caller's.
+func (c *Cluster) Members() []Member {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	members := make([]Member, 0, len(c.records))
+	living := c.livingLocked()
+	for _, r := range c.records {
+		if r.gone() && living[r.Node] {
+			continue // an earlier run of a member that is back
+		}
+		members = append(members, Member{
+			Node: r.Node, Name: r.name, Addr: r.addr, State: r.state, Self: r.self, BootID: r.BootID,
+			Version: r.Version, InSync: r.inSync || r.self, LastSync: r.sync,
+			ClockOffset: r.offset, RTT: r.rtt, Differ: slices.Clone(r.differ),
+		})
+	}
+	slices.SortFunc(members, func(a, b Member) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(rank(a.State), rank(b.State)), cmp.Compare(a.Name, b.Name))
+	})
+	return members
+}
+
+func (r *record) gone() bool { return r.state == StateDead || r.state == StateLeft }
+
+// livingLocked returns the node IDs that have a living member.
+func (c *Cluster) livingLocked() map[string]bool {
+	living := make(map[string]bool, len(c.records))
+	for _, r := range c.records {
+		if !r.gone() {
+			living[r.Node] = true
+		}
+	}
+	return living
+}
+
+func rank(state string) int {
+	return slices.Index([]string{StateAlive, StateSuspect, StateLeft, StateDead}, state)
+}
+
+// peers returns the other living members, in no order.
+func (c *Cluster) peers() []*peer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	peers := make([]*peer, 0, len(c.records))
+	for _, r := range c.records {
+		if r.peer != nil {
+			peers = append(peers, r.peer)
+		}
+	}
+	return peers
+}
+
+// arrive records a member that memberlist says is alive. It runs inside
+// memberlist's lock: no call back into it, no blocking.
+func (c *Cluster) arrive(node *memberlist.Node) {
+	m, err := decodeMeta(node.Meta)
+	if err != nil {
+		return // refused by NotifyAlive before
+	}
+	now := c.cfg.Now()
+	r := &record{meta: m, name: node.Name, addr: node.Address(), self: node.Name == c.name,
+		state: StateAlive, since: now, maps: map[string]mapState{}, ignored: map[string]bool{}}
+	c.mu.Lock()
+	defer c.unlock()
+	if old := c.records[r.name]; old != nil {
+		if old.peer != nil {
+			old.peer.cancel()
+		}
+		r.maps = old.maps
+	}
+	c.records[r.name] = r
+	c.forgetLocked(now)
+	if r.self || c.closed {
+		return
+	}
+	// A restart at the same address: memberlist will need seconds to see that
+	// the earlier run is gone.
+	for _, o := range c.records {
+		if o.Node != r.Node || o.addr != r.addr || o.name == r.name || o.gone() {
+			continue
+		}
+		if r.earlier(o.meta) {
+			c.departLocked(r, StateDead, now)
+			return
+		}
+		c.departLocked(o, StateDead, now)
+	}
+	if c.joined.IsZero() {
+		c.joined = now
+	}
+	p := newPeer(c.ctx, m, *node, c.inboxSize)
+	r.peer = p
+	c.noteLocked(func() {
+		c.log.Info("member joined", "member", m.Node, "addr", p.addr, "boot_id", m.BootID, "version", m.Version)
+	})
+	c.reviewLocked()
+	if c.started {
+		c.startLocked(r.peer)
+		c.admitLocked(r.peer)
+		if !c.isReady() || c.name < r.name {
+			c.requestExchange(r.peer)
+		}
+	}
+	c.wakeCensus()
+}
+
+// depart records that memberlist gave a member up, or that it left. It runs
+// inside memberlist's lock.
+func (c *Cluster) depart(name string) {
+	now := c.cfg.Now()
+	c.mu.Lock()
+	defer c.unlock()
+	r := c.records[name]
+	if r == nil || r.gone() {
+		return
+	}
+	state := StateDead
+	if r.self || r.peer != nil && r.peer.saidGoodbye() {
+		state = StateLeft
+	}
+	c.departLocked(r, state, now)
+	c.wakeCensus()
+}
+
+func (c *Cluster) departLocked(r *record, state string, now time.Time) {
+	if r.peer != nil {
+		args := []any{"member", r.Node, "addr", r.addr, "boot_id", r.BootID}
+		if state == StateLeft {
+			c.noteLocked(func() { c.log.Info("member left", args...) })
+		} else {
+			c.noteLocked(func() { c.log.Warn("member lost", args...) })
+		}
+		r.peer.cancel()
+		r.peer = nil
+	}
+	r.state, r.since, r.inSync = state, now, false
+	c.reviewLocked()
+}
+
+// forgetLocked drops the records of members that are gone for long.
+func (c *Cluster) forgetLocked(now time.Time) {
+	var gone []*record
+	for name, r := range c.records {
+		if !r.gone() || r.self {
+			continue
+		}
+		if now.Sub(r.since) > keepGone {
+			delete(c.records, name)
+			continue
+		}
+		gone = append(gone, r)
+	}
+	if len(gone) > maxGone {
+		slices.SortFunc(gone, func(a, b *record) int { return a.since.Compare(b.since) })
+		for _, r := range gone[:len(gone)-maxGone] {
+			delete(c.records, r.name)
+		}
+	}
+}
+
+// suspect notes that a member did not answer a probe, or that it was heard.
+func (c *Cluster) suspect(name string, suspected bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.records[name]
+	switch {
+	case r == nil:
+	case suspected && r.state == StateAlive:
+		r.state, r.since = StateSuspect, c.cfg.Now()
+	case !suspected && r.state == StateSuspect:
+		r.state, r.since = StateAlive, c.cfg.Now()
+	}
+}
+
+// compared notes the outcome of a comparison of digests with a member.
+func (c *Cluster) compared(p *peer, differ []string) {
+	slices.Sort(differ)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r := c.records[p.boot]; r != nil && r.peer == p {
+		r.sync, r.inSync, r.differ = c.cfg.Now(), len(differ) == 0, differ
+	}
+}
+
+func (p *peer) saidGoodbye() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.goodbye
+}

@@ -1,0 +1,204 @@
+package gossip
+
+import (
+	"encoding/binary"
+
+	"github.com/mapgossip/mapgossip/crdt"
+)
+
+const (
+	maxAcks        = 256
+	maxReasonBytes = 512
+	bucketMapBytes = crdt.Buckets / 8
+)
+
+// state is what a member says about its maps: in memberlist's push/pull, and
+// as question and answer of anti-entropy.
+type state struct {
+	Nonce uint64 // pairs an answer with its question; 0 in push/pull
+	Reply bool   // an answer is wanted
+	Maps  []mapState
+}
+
+type mapState struct {
+	Map
+	Refused bool // this member keeps its map out of the exchange
+	Known   bool // Digest is there
+	Digest  crdt.Digest
+}
+
+func (s state) encode(sender string) []byte {
+	w := newFrame(kindState, sender, 3, 256+64*len(s.Maps))
+	w.uint(s.Nonce)
+	w.flag(s.Reply)
+	w.array(len(s.Maps))
+	for _, m := range s.Maps {
+		w.array(6)
+		w.text(m.Name)
+		w.text(m.Type)
+		w.number(m.KeyBytes)
+		w.number(m.ValueBytes)
+		w.flag(m.Refused)
+		if m.Known {
+			w.blob(m.Digest[:])
+		} else {
+			w.blob([]byte{})
+		}
+	}
+	return w.finish()
+}
+
+func decodeState(r *fieldReader) (state, error) {
+	s := state{Nonce: r.uint(), Reply: r.flag()}
+	r.list(maxMaps, func() {
+		r.record(6, func() {
+			m := mapState{Map: Map{
+				Name:       r.text(maxMapNameBytes),
+				Type:       r.text(maxMapTypeBytes),
+				KeyBytes:   r.number(MaxEntryBytes),
+				ValueBytes: r.number(MaxEntryBytes),
+			}, Refused: r.flag()}
+			switch digest := r.blob(len(m.Digest)); len(digest) {
+			case 0:
+			case len(m.Digest):
+				m.Known = true
+				copy(m.Digest[:], digest)
+			default:
+				r.fail("digest of %d bytes", len(digest))
+			}
+			s.Maps = append(s.Maps, m)
+		})
+	})
+	return s, r.end()
+}
+
+func encodeAck(sender string, seqs []uint64) []byte {
+	w := newFrame(kindAck, sender, 1, 64+9*len(seqs)+len(sender))
+	w.array(len(seqs))
+	for _, s := range seqs {
+		w.uint(s)
+	}
+	return w.finish()
+}
+
+func decodeAck(r *fieldReader) (seqs []uint64, err error) {
+	r.list(maxAcks, func() { seqs = append(seqs, r.uint()) })
+	return seqs, r.end()
+}
+
+// syncStart opens a session of anti-entropy about one map.
+type syncStart struct {
+	Session uint64
+	Map     Map
+	Digests []uint64 // crdt.Buckets of them
+}
+
+func (s syncStart) encode(sender string) []byte {
+	w := newFrame(kindSyncStart, sender, 6, 8*len(s.Digests)+1024)
+	w.uint(s.Session)
+	w.text(s.Map.Name)
+	w.text(s.Map.Type)
+	w.number(s.Map.KeyBytes)
+	w.number(s.Map.ValueBytes)
+	digests := make([]byte, 0, 8*len(s.Digests))
+	for _, d := range s.Digests {
+		digests = binary.BigEndian.AppendUint64(digests, d)
+	}
+	w.blob(digests)
+	return w.finish()
+}
+
+func decodeSyncStart(r *fieldReader) (syncStart, error) {
+	s := syncStart{Session: r.uint(), Map: Map{
+		Name:       r.text(maxMapNameBytes),
+		Type:       r.text(maxMapTypeBytes),
+		KeyBytes:   r.number(MaxEntryBytes),
+		ValueBytes: r.number(MaxEntryBytes),
+	}}
+	digests := r.blob(8 * crdt.Buckets)
+	if err := r.end(); err != nil {
+		return syncStart{}, err
+	}
+	if len(digests) != 8*crdt.Buckets {
+		r.fail("%d bytes of bucket digests", len(digests))
+		return syncStart{}, r.err
+	}
+	s.Digests = make([]uint64, crdt.Buckets)
+	for i := range s.Digests {
+		s.Digests[i] = binary.BigEndian.Uint64(digests[8*i:])
+	}
+	return s, nil
+}
+
+// syncWant names the buckets to exchange, a bit each.
+type syncWant struct {
+	Session uint64
+	Buckets []byte // bucketMapBytes
+}
+
+func (s syncWant) encode(sender string) []byte {
+	w := newFrame(kindSyncWant, sender, 2, bucketMapBytes+512)
+	w.uint(s.Session)
+	w.blob(s.Buckets)
+	return w.finish()
+}
+
+func decodeSyncWant(r *fieldReader) (syncWant, error) {
+	s := syncWant{Session: r.uint(), Buckets: r.blob(bucketMapBytes)}
+	if err := r.end(); err != nil {
+		return syncWant{}, err
+	}
+	if len(s.Buckets) != bucketMapBytes {
+		r.fail("%d bytes of buckets", len(s.Buckets))
+		return syncWant{}, r.err
+	}
+	return s, nil
+}
+
+// differing returns the buckets, a bit each, in which two lists of digests differ.
+func differing(a, b []uint64) []byte {
+	bits := make([]byte, bucketMapBytes)
+	for i := range a {
+		if a[i] != b[i] {
+			bits[i/8] |= 1 << (i % 8)
+		}
+	}
+	return bits
+}
+
+// bucketList returns the numbers of the set bits.
+func bucketList(bits []byte) (buckets []int) {
+	for i := range len(bits) * 8 {
+		if bits[i/8]>>(i%8)&1 == 1 {
+			buckets = append(buckets, i)
+		}
+	}
+	return buckets
+}
+
+func encodeSyncEnd(sender string, session uint64) []byte {
+	w := newFrame(kindSyncEnd, sender, 1, 512)
+	w.uint(session)
+	return w.finish()
+}
+
+func decodeSyncEnd(r *fieldReader) (session uint64, err error) {
+	session = r.uint()
+	return session, r.end()
+}
+
+func encodeSyncRefuse(sender string, session uint64, reason string) []byte {
+	w := newFrame(kindSyncRefuse, sender, 2, 1024)
+	w.uint(session)
+	w.text(reason[:min(len(reason), maxReasonBytes)])
+	return w.finish()
+}
+
+func decodeSyncRefuse(r *fieldReader) (session uint64, reason string, err error) {
+	session, reason = r.uint(), r.text(maxReasonBytes)
+	return session, reason, r.end()
+}
+
+func encodeGoodbye(sender string) []byte { return newFrame(kindGoodbye, sender, 0, 512).finish() }
+
+func decodeGoodbye(r *fieldReader) error { return r.end() }

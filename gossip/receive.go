@@ -1,0 +1,233 @@
+package gossip
+
+import (
+	"errors"
+	"time"
+)
+
+const (
+	// Frames of senders that are no members yet wait this long for the news
+	// of their joining, which can arrive after them.
+	strangerWait     = 5 * time.Second
+	maxStrangers     = 256
+	maxStrangerBytes = 2 << 20
+)
+
+type strangerFrame struct {
+	sender  string
+	parcel  parcel
+	arrived time.Time
+}
+
+// deliver takes one frame from the network. It owns frame, and never blocks.
+func (c *Cluster) deliver(frame []byte) {
+	if !c.running.Load() {
+		return
+	}
+	c.counters.framesIn.Add(1)
+	c.counters.bytesIn.Add(uint64(len(frame)))
+	k, sender, fields, err := openFrame(frame)
+	if err != nil {
+		c.discard("", k, err)
+		return
+	}
+	if sender == c.name {
+		return // a push/pull with ourselves
+	}
+	c.mu.Lock()
+	r := c.records[sender]
+	if r == nil || r.peer == nil {
+		c.shelveLocked(sender, parcel{k, fields, len(frame)})
+		c.mu.Unlock()
+		return
+	}
+	p := r.peer
+	c.mu.Unlock()
+	c.accept(p, parcel{k, fields, len(frame)})
+}
+
+// shelveLocked keeps the frame of a stranger for a while.
+func (c *Cluster) shelveLocked(sender string, p parcel) {
+	now := time.Now()
+	kept, size := c.strangers[:0], p.bytes
+	for _, s := range c.strangers {
+		if now.Sub(s.arrived) < strangerWait {
+			kept = append(kept, s)
+			size += s.parcel.bytes
+		}
+	}
+	c.counters.strangerFrames.Add(uint64(len(c.strangers) - len(kept)))
+	clear(c.strangers[len(kept):])
+	c.strangers = kept
+	if len(kept) >= maxStrangers || size > maxStrangerBytes {
+		c.counters.strangerFrames.Add(1)
+		return
+	}
+	c.strangers = append(c.strangers, strangerFrame{sender, p, now})
+}
+
+// admitLocked hands a new peer's inbox what came from it before it was known.
+func (c *Cluster) admitLocked(p *peer) {
+	kept := c.strangers[:0]
+	for _, s := range c.strangers {
+		if s.sender == p.boot {
+			c.accept(p, s.parcel)
+		} else {
+			kept = append(kept, s)
+		}
+	}
+	clear(c.strangers[len(kept):])
+	c.strangers = kept
+}
+
+// accept handles at once what releases credit, and queues the rest.
+func (c *Cluster) accept(p *peer, f parcel) {
+	if p.heard() {
+		c.requestExchange(p)
+	}
+	switch f.kind {
+	case kindAck:
+		seqs, err := decodeAck(f.fields)
+		if err != nil {
+			c.discard(p.Node, f.kind, err)
+			return
+		}
+		now := time.Now()
+		for _, seq := range seqs {
+			p.land(seq, true, now)
+		}
+	case kindGoodbye:
+		if err := decodeGoodbye(f.fields); err != nil {
+			c.discard(p.Node, f.kind, err)
+			return
+		}
+		p.mu.Lock()
+		p.goodbye = true
+		p.mu.Unlock()
+	default:
+		if !p.in.put(f) {
+			c.counters.inboxDropped.Add(1)
+		}
+	}
+}
+
+// discard counts a frame that could not be understood.
+func (c *Cluster) discard(node string, k kind, err error) {
+	if errors.Is(err, errUnknownKind) {
+		c.counters.unknownFrames.Add(1)
+	} else {
+		c.counters.malformed.Add(1)
+	}
+	c.log.Debug("frame dropped", "member", node, "kind", int(k), "error", err)
+}
+
+// acks are the batches of one member that were merged but not yet acknowledged.
+type acks struct{ packet, stream []uint64 }
+
+// receiveFrom handles what one member sent, in order, until it is gone.
+func (c *Cluster) receiveFrom(p *peer) {
+	for {
+		select {
+		case <-p.ctx.Done():
+			return
+		case <-p.in.wake:
+		}
+		var done acks
+		for p.ctx.Err() == nil {
+			f, ok := p.in.take()
+			if !ok {
+				break
+			}
+			c.handle(p, f, &done)
+			// Half a window of stream frames: the member never runs dry.
+			if len(done.stream) >= 4 || len(done.packet) >= maxPackets/4 {
+				c.acknowledge(p, &done)
+			}
+		}
+		c.acknowledge(p, &done)
+	}
+}
+
+func (c *Cluster) acknowledge(p *peer, done *acks) {
+	if len(done.packet) > 0 {
+		_ = c.sendPacket(p, encodeAck(c.name, done.packet)) // counted; the sender sends again
+	}
+	if len(done.stream) > 0 {
+		_ = c.sendStream(p, encodeAck(c.name, done.stream)) // counted; the sender gives up in time
+	}
+	*done = acks{}
+}
+
+func (c *Cluster) handle(p *peer, f parcel, done *acks) {
+	var err error
+	switch f.kind {
+	case kindBatch:
+		var b batch
+		if b, err = decodeBatch(f.fields); err == nil {
+			c.merge(p, b)
+			switch {
+			case b.Seq == 0:
+			case b.Stream:
+				done.stream = append(done.stream, b.Seq)
+			default:
+				done.packet = append(done.packet, b.Seq)
+			}
+		}
+	case kindState:
+		var s state
+		if s, err = decodeState(f.fields); err == nil {
+			c.handleState(p, s)
+		}
+	case kindSyncStart:
+		var s syncStart
+		if s, err = decodeSyncStart(f.fields); err == nil {
+			c.handleSyncStart(p, s)
+		}
+	case kindSyncWant:
+		var s syncWant
+		if s, err = decodeSyncWant(f.fields); err == nil {
+			p.withSession(s.Session, func(s2 *session) { s2.gotWant(s.Buckets) })
+		}
+	case kindSyncEnd:
+		var id uint64
+		if id, err = decodeSyncEnd(f.fields); err == nil {
+			p.withSession(id, (*session).gotEnd)
+		}
+	case kindSyncRefuse:
+		var id uint64
+		var reason string
+		if id, reason, err = decodeSyncRefuse(f.fields); err == nil {
+			p.withSession(id, func(s *session) { s.gotRefusal(reason) })
+		}
+	}
+	if err != nil {
+		c.discard(p.Node, f.kind, err)
+	}
+}
+
+// merge passes a batch to the replica. What is left out is counted; it is
+// acknowledged all the same, since sending it again would not help.
+func (c *Cluster) merge(p *peer, b batch) {
+	spec := c.exchanged(p, b.Map, b.KeyBytes, b.ValueBytes)
+	if spec == nil {
+		if c.maps[b.Map] == nil {
+			c.counters.unknownMaps.Add(1)
+			return
+		}
+		c.counters.shapeRefused.Add(1)
+		c.requestExchange(p) // tells both about their shapes
+		return
+	}
+	if err := c.replica.Merge(p.ctx, b.Map, p.Node, b.Entries); err != nil {
+		if p.ctx.Err() == nil {
+			c.counters.mergeErrors.Add(1)
+			c.log.Debug("batch not merged", "map", b.Map, "member", p.Node, "error", err)
+		}
+		return
+	}
+	c.counters.entriesIn.Add(uint64(len(b.Entries)))
+	if b.Session != 0 {
+		c.counters.syncEntriesIn.Add(uint64(len(b.Entries)))
+		p.withSession(b.Session, (*session).progress)
+	}
+}

@@ -1,0 +1,131 @@
+package gossip
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"sync"
+	"time"
+
+	"github.com/mapgossip/mapgossip/crdt"
+)
+
+// replica is a Replica in memory that passes on what was new to it.
+type replica struct {
+	node string
+
+	mu      sync.Mutex
+	clock   *crdt.Clock
+	stores  map[string]*crdt.Store
+	cluster *Cluster
+	block   chan struct{} // Merge waits for it, unless nil
+	merging int           // calls of Merge that wait
+	merged  int           // entries
+}
+
+func newReplica(node string, maps []Map) *replica {
+	r := &replica{node: node, clock: crdt.NewClock(time.Hour), stores: make(map[string]*crdt.Store)}
+	for _, m := range maps {
+		r.stores[m.Name] = crdt.NewStore(m.KeyBytes, m.ValueBytes)
+	}
+	return r
+}
+
+func (r *replica) Merge(ctx context.Context, name, from string, entries []crdt.Entry) error {
+	r.mu.Lock()
+	block := r.block
+	r.merging++
+	r.mu.Unlock()
+	if block != nil {
+		select {
+		case <-block:
+		case <-ctx.Done():
+		}
+	}
+	r.mu.Lock()
+	r.merging--
+	var fresh []crdt.Entry
+	for _, e := range entries {
+		changed, err := r.stores[name].Merge(e)
+		if err != nil {
+			r.mu.Unlock()
+			return err
+		}
+		if changed {
+			fresh = append(fresh, e)
+		}
+	}
+	r.merged += len(entries)
+	c := r.cluster
+	r.mu.Unlock()
+	c.Spread(name, fresh, from)
+	return nil
+}
+
+func (r *replica) Digest(_ context.Context, name string) (crdt.Digest, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stores[name].Digest(), nil
+}
+
+func (r *replica) BucketDigests(_ context.Context, name string) ([]uint64, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stores[name].BucketDigests(), nil
+}
+
+func (r *replica) BucketEntries(_ context.Context, name string, buckets []int) ([]crdt.Entry, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var entries []crdt.Entry
+	for _, b := range buckets {
+		for e := range r.stores[name].Bucket(b) {
+			e.Key, e.Value = bytes.Clone(e.Key), bytes.Clone(e.Value)
+			entries = append(entries, e)
+		}
+	}
+	return entries, nil
+}
+
+// put makes a local change.
+func (r *replica) put(name string, key, value []byte) {
+	r.mu.Lock()
+	e := crdt.Entry{Key: key, Value: value, Deleted: value == nil,
+		Version: crdt.Version{Time: r.clock.Now(time.Now().UnixNano()), Member: r.node}}
+	_, err := r.stores[name].Merge(e)
+	c := r.cluster
+	r.mu.Unlock()
+	if err != nil {
+		panic(err)
+	}
+	c.Spread(name, []crdt.Entry{e}, "")
+}
+
+// fill puts n entries without spreading them.
+func (r *replica) fill(name string, n, seed int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.stores[name]
+	for i := range n {
+		key := binary.BigEndian.AppendUint64(nil, uint64(seed)<<32|uint64(i))
+		e := crdt.Entry{Key: key, Value: bytes.Repeat([]byte{byte(i), byte(seed)}, flows.ValueBytes/2),
+			Version: crdt.Version{Time: r.clock.Now(time.Now().UnixNano()), Member: r.node}}
+		if _, err := s.Merge(e); err != nil {
+			panic(err)
+		}
+	}
+}
+
+func (r *replica) len(name string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n, _ := r.stores[name].Len()
+	return n
+}
+
+func (r *replica) digest(name string) crdt.Digest {
+	d, _ := r.Digest(context.Background(), name)
+	return d
+}
+
+var flows = Map{Name: "flows", Type: "hash", KeyBytes: 8, ValueBytes: 16}

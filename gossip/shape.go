@@ -1,0 +1,165 @@
+package gossip
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// A map must have one shape on all members. Where two differ, the member that
+// started later keeps its own out of the exchange until no living member that
+// takes part has another shape; the earlier one goes on and ignores what the
+// later sends. Hence an established map is never given up because some refused
+// member outlives another.
+
+// Refused returns the maps that this member keeps out of the exchange, each
+// with the reason. The map is the caller's.
+func (c *Cluster) Refused() map[string]string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.refused)
+}
+
+// Conflicts returns duplicate node IDs and maps whose shape differs on other
+// members, in words, sorted. Empty when all is well.
+func (c *Cluster) Conflicts() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var conflicts []string
+	for _, sentence := range c.duplicates {
+		conflicts = append(conflicts, sentence)
+	}
+	for _, r := range c.records {
+		if r.peer == nil {
+			continue
+		}
+		for name, theirs := range r.maps {
+			ours := c.maps[name]
+			if ours == nil || ours.sameShape(theirs.Map) {
+				continue
+			}
+			if _, out := c.refused[name]; out {
+				conflicts = append(conflicts, c.refused[name])
+			} else {
+				conflicts = append(conflicts, fmt.Sprintf("map %s is (%s) on member %s, which came later, and (%s) here: that member keeps it out of the exchange",
+					name, theirs.shape(), r.Node, ours.shape()))
+			}
+		}
+	}
+	slices.Sort(conflicts)
+	return slices.Compact(conflicts)
+}
+
+// reviewLocked decides anew which maps are refused here.
+func (c *Cluster) reviewLocked() {
+	for name, ours := range c.maps {
+		_, out := c.refused[name]
+		var against *record
+		for _, r := range c.records {
+			theirs, ok := r.maps[name]
+			if r.peer == nil || !ok || theirs.Refused || ours.sameShape(theirs.Map) {
+				continue
+			}
+			if (out || r.earlier(c.self)) && (against == nil || r.earlier(against.meta)) {
+				against = r
+			}
+		}
+		switch {
+		case against != nil:
+			why := fmt.Sprintf("map %s is (%s) here but (%s) on member %s, which came earlier: it is kept out of the exchange; make its shape that of the cluster",
+				name, ours.shape(), against.maps[name].shape(), against.Node)
+			if c.refused[name] != why {
+				c.refused[name] = why
+				c.noteLocked(func() { c.log.Error("map refused", "map", name, "error", why) })
+			}
+		case out:
+			delete(c.refused, name)
+			c.noteLocked(func() { c.log.Info("map no longer refused", "map", name) })
+			for _, r := range c.records {
+				if r.peer != nil {
+					c.requestExchange(r.peer)
+				}
+			}
+		}
+		c.reportLaterLocked(name, ours)
+	}
+}
+
+// reportLaterLocked logs once for each later member that its map differs.
+func (c *Cluster) reportLaterLocked(name string, ours *Map) {
+	for _, r := range c.records {
+		theirs, ok := r.maps[name]
+		if r.peer == nil || !ok || ours.sameShape(theirs.Map) {
+			delete(r.ignored, name)
+			continue
+		}
+		if _, out := c.refused[name]; out || r.ignored[name] {
+			continue
+		}
+		r.ignored[name] = true
+		member, there, here := r.Node, theirs.shape(), ours.shape()
+		c.noteLocked(func() {
+			c.log.Error("map has another shape on a later member", "map", name, "member", member, "there", there, "here", here)
+		})
+	}
+}
+
+// learn takes over what a member says about its maps.
+func (c *Cluster) learn(p *peer, maps []mapState) {
+	c.mu.Lock()
+	defer c.unlock()
+	r := c.records[p.boot]
+	if r == nil || r.peer != p {
+		return
+	}
+	clear(r.maps)
+	for _, m := range maps {
+		r.maps[m.Name] = m
+	}
+	c.reviewLocked()
+}
+
+// exchanged returns the map if entries of it may pass between this member and
+// p, both ways. keyBytes and valueBytes are what a frame of p says.
+func (c *Cluster) exchanged(p *peer, name string, keyBytes, valueBytes int) *Map {
+	spec := c.maps[name]
+	if spec == nil || spec.KeyBytes != keyBytes || spec.ValueBytes != valueBytes {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, out := c.refused[name]; out {
+		return nil
+	}
+	if r := c.records[p.boot]; r != nil && !r.takesLocked(spec) {
+		return nil
+	}
+	return spec
+}
+
+// takesLocked reports whether entries of the map mean something to the member,
+// as far as it told.
+func (r *record) takesLocked(spec *Map) bool {
+	theirs, ok := r.maps[spec.Name]
+	if !ok {
+		return len(r.maps) == 0 // it has not told yet
+	}
+	return !theirs.Refused && spec.sameShape(theirs.Map)
+}
+
+// takers returns the living members that take part in the map; none if it is
+// refused here.
+func (c *Cluster) takers(spec *Map) []*peer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, out := c.refused[spec.Name]; out {
+		return nil
+	}
+	peers := make([]*peer, 0, len(c.records))
+	for _, r := range c.records {
+		if r.peer != nil && r.takesLocked(spec) {
+			peers = append(peers, r.peer)
+		}
+	}
+	return peers
+}
