@@ -1,0 +1,62 @@
+// Package mapgossip keeps eBPF maps the same on any number of hosts.
+//
+// A Node watches chosen maps in its kernel, turns each successful change into
+// a last-writer-wins entry stamped by a hybrid logical clock, spreads entries
+// by gossip, and writes what it learns from other members into its own kernel's
+// maps, so that every member's map converges whatever order, loss, duplication,
+// partition or restart happened on the way. Command mapgossip is a daemon
+// around one Node; a program that embeds one does
+//
+//	config := mapgossip.DefaultConfig()
+//	config.Node = "lb-1"
+//	config.Join = []string{"lb-0.example"}
+//	config.Maps = []mapgossip.MapConfig{{Name: "flows", Target: "/sys/fs/bpf/flows"}}
+//	node, err := mapgossip.New(config)
+//	if err != nil {
+//		return err
+//	}
+//	return node.Run(ctx)
+//
+// # Words
+//
+// A member is a node of the cluster. A map is a BPF map, its keys and values
+// are bytes of fixed sizes. An entry is one key's winning version; a tombstone
+// is an entry that says "deleted". A version is a timestamp of the hybrid
+// logical clock and the member that made it. Capture is from the kernel to us,
+// apply from us to the kernel; a scan reads the whole kernel map and compares.
+// A rumor is an entry that is still being spread; anti-entropy compares digests
+// and exchanges what differs. Members whose digests are equal have converged.
+//
+// # Promises
+//
+// Converges: any members that can reach each other, directly or not, end with
+// equal maps once writes stop. Deterministic: the same winner everywhere.
+// Nothing invented: a value in a map was written by someone for that key.
+// Bounded: memory is a function of entries, members and configured queues,
+// never of the rate or of a peer's behaviour.
+//
+// Not promised: to read your write on another member at once; transactions;
+// an order between keys; merging two concurrent values of one key.
+//
+// # Rooms
+//
+// Package mapwatch owns the kernel and knows nothing of entries or members.
+// Package gossip owns the network and knows nothing of kernel maps. Package
+// crdt decides which version wins and is pure. This package joins them: a
+// mirror a map decides, without waiting for anything, what a record, a remote
+// entry, a look or a scan means; the owner goroutine of the Node carries it out.
+//
+// # Hazards
+//
+// HAZARD: a record's time is read in the hook, after the write, and a hook can
+// be held up. Records and applies of a key that are closer than 20 ms are
+// therefore not trusted for their order: the key is looked up and settled.
+//
+// HAZARD: a program that writes a key, is undone by a remote entry, and writes
+// the very same value again without a record (in place, or lost) is not told
+// apart from the remote entry never having been applied. The entry wins.
+//
+// HAZARD: wall clocks order concurrent writes of different members. A member
+// whose clock is behind loses conflicts until its clock is mended; one whose
+// clock is ahead by more than Config.MaxClockSkew is not listened to.
+package mapgossip

@@ -1,0 +1,306 @@
+package mapgossip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mapgossip/mapgossip/crdt"
+	"github.com/mapgossip/mapgossip/gossip"
+	"github.com/mapgossip/mapgossip/mapwatch"
+)
+
+// Errors that callers of New and Run branch on, beside those of mapwatch and gossip.
+var (
+	// ErrConfig: the configuration is at fault, alone or beside the cluster's.
+	ErrConfig = errors.New("configuration")
+	// ErrStopped: the Node no longer runs.
+	ErrStopped = errors.New("node has stopped")
+)
+
+const (
+	tick          = time.Second            // retries, clock offset, housekeeping
+	settleTick    = 2 * time.Millisecond   // while keys are unsettled
+	applyLimit    = 4096                   // writes handed to the kernel at a time
+	lookLimit     = 1024                   // keys looked at in one settle tick
+	retryLimit    = 256                    // entries that could not be applied, tried again a tick
+	minRetention  = 30 * time.Second       // what is remembered of a quiet key, at least
+	leaveTimeout  = 8 * time.Second        // handing over and leaving
+	callQueue     = 16                     // calls that may wait for the owner
+	refusalWindow = 500 * time.Millisecond // between looks at what the cluster refuses, during start-up
+)
+
+// Node keeps the maps of one host equal to those of the other members. All
+// methods are safe for concurrent use.
+//
+// One goroutine, the owner, does every merge and every apply, so that the
+// order of kernel writes is the order of merges. Everything else asks it
+// through call.
+type Node struct {
+	config  Config
+	log     *slog.Logger
+	kernel  mapwatch.Kernel
+	owned   bool // kernel is ours to close
+	watch   mapwatch.Watch
+	cluster *gossip.Cluster
+	started time.Time
+
+	calls   chan func()
+	done    chan struct{} // closed when the owner has ended
+	scans   sync.WaitGroup
+	closing sync.Once
+
+	// Only the owner touches what follows, after New.
+	maps   []*boundMap
+	byName map[string]*boundMap
+	upto   int64 // boot: records before it are processed
+	offset int64 // wall minus boot
+}
+
+// boundMap is one configured map with its kernel map and its mirror.
+type boundMap struct {
+	MapConfig
+	*mirror
+	index    int
+	kernel   mapwatch.Map
+	shape    mapwatch.Shape
+	imported bool // the first scan is done
+	scanning bool
+	rescan   bool // something was lost: scan as soon as the present scan is over
+	lastScan time.Time
+	gone     error // why the kernel map is not bound
+}
+
+// New opens the maps, starts capture and binds the address. Nothing is sent
+// before Run. Errors wrap ErrConfig, or a sentinel of mapwatch (ErrNotFound,
+// ErrNotMap, ErrType, ErrPermission, ErrUnsupported, …) or gossip
+// (ErrAddressInUse). A Node that New returned must be given to Run or Close.
+func New(config Config) (_ *Node, err error) {
+	if err := config.Validate(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	n := &Node{
+		config: config,
+		log:    config.Logger,
+		kernel: config.Kernel,
+		calls:  make(chan func(), callQueue),
+		done:   make(chan struct{}),
+		byName: make(map[string]*boundMap),
+	}
+	if n.log == nil {
+		n.log = slog.New(slog.DiscardHandler)
+	}
+	if n.config.Now == nil {
+		n.config.Now = time.Now
+	}
+	n.started = n.config.Now()
+	defer func() {
+		if err != nil {
+			n.Close()
+		}
+	}()
+	if n.kernel == nil {
+		if n.kernel, err = mapwatch.OpenHost(); err != nil {
+			return nil, err
+		}
+		n.owned = true
+	}
+	if err := n.openMaps(); err != nil {
+		return nil, err
+	}
+	handles := make([]mapwatch.Map, len(n.maps))
+	for i, b := range n.maps {
+		handles[i] = b.kernel
+	}
+	if n.watch, err = n.kernel.Watch(handles, mapwatch.Options{Mode: config.Capture}); err != nil {
+		return nil, fmt.Errorf("capture map changes: %w", err)
+	}
+	if n.config.ScanInterval == 0 {
+		n.config.ScanInterval = DefaultScanInterval
+		if n.watch.Mode() == mapwatch.ModeScan {
+			n.config.ScanInterval = scanOnlyInterval
+		}
+	}
+	if reason := n.watch.Reason(); reason != "" {
+		n.log.Warn("capture by "+string(n.watch.Mode()), "scan_interval", n.config.ScanInterval, "why", reason)
+	} else {
+		n.log.Info("capture by "+string(n.watch.Mode()), "scan_interval", n.config.ScanInterval)
+	}
+	if n.cluster, err = gossip.Open(n.gossipConfig(), replica{n}); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// openMaps opens every configured map; all that fail are in the error.
+func (n *Node) openMaps() error {
+	clock := crdt.NewClock(n.config.MaxClockSkew)
+	seed := maphash.MakeSeed()
+	ids := make(map[uint32]string)
+	var faults []error
+	for _, c := range n.config.Maps {
+		m, err := n.kernel.Open(c.Target)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("map %s: %w", c.Name, err))
+			continue
+		}
+		shape := m.Shape()
+		b := &boundMap{MapConfig: c, index: len(n.maps), kernel: m, shape: shape,
+			mirror: newMirror(shape, c.MapOptions, n.config.Node, clock, seed)}
+		n.maps = append(n.maps, b)
+		if other, twice := ids[shape.ID]; twice {
+			faults = append(faults, fmt.Errorf("%w: maps %s and %s are one and the same kernel map %d: replicate it under one name", ErrConfig, other, c.Name, shape.ID))
+		}
+		ids[shape.ID] = c.Name
+		n.byName[c.Name] = b
+	}
+	return errors.Join(faults...)
+}
+
+func (n *Node) gossipConfig() gossip.Config {
+	c := gossip.DefaultConfig()
+	c.Node, c.Cluster, c.Version = n.config.Node, n.config.Cluster, n.config.Version
+	c.Bind, c.Advertise = n.config.Bind, n.config.Advertise
+	c.Seeds, c.Keyring = n.config.Join, n.config.Keyring
+	c.SyncInterval = n.config.SyncInterval
+	c.Logger, c.Transport, c.Now = n.log, n.config.Transport, n.config.Now
+	for _, b := range n.maps {
+		c.Maps = append(c.Maps, gossip.Map{Name: b.Name, Type: b.shape.Type, KeyBytes: b.shape.KeyBytes, ValueBytes: b.shape.ValueBytes})
+	}
+	return c
+}
+
+// Run replicates until ctx ends; then it hands over what others lack, leaves
+// the cluster and returns nil, within 10 s. An error means that it could not
+// go on: gossip.ErrDuplicateNode, or ErrConfig when the cluster refused every
+// map. Run may be called once.
+func (n *Node) Run(ctx context.Context) error {
+	defer n.Close()
+	running, stop := context.WithCancelCause(context.Background())
+	var group sync.WaitGroup
+	group.Go(func() { n.own(running) })
+	group.Go(func() {
+		// The cluster starts with what the maps held before: import first.
+		if err := n.importMaps(running); err != nil {
+			stop(err)
+			return
+		}
+		group.Go(func() { n.watchRefusals(running, stop) })
+		if err := n.cluster.Run(running); err != nil {
+			stop(err)
+		}
+	})
+
+	select {
+	case <-ctx.Done():
+		n.leave()
+		stop(nil)
+	case <-running.Done():
+	}
+	group.Wait()
+	if err := context.Cause(running); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// leave gives the last changes to the cluster and leaves it.
+func (n *Node) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	n.flush(ctx)
+	if err := n.cluster.Leave(ctx); err != nil {
+		n.log.Warn("leave cluster", "error", err)
+	}
+}
+
+// flush waits until every change that the kernel has told of is merged.
+func (n *Node) flush(ctx context.Context) {
+	target := n.kernel.Now()
+	n.watch.Barrier()
+	for reached := false; !reached; {
+		err := n.call(ctx, func() { reached = n.upto >= target })
+		if err != nil {
+			return
+		}
+		if !reached {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(settleTick):
+			}
+		}
+	}
+}
+
+// Close releases what New opened. Run does so itself. Idempotent.
+func (n *Node) Close() error {
+	var errs []error
+	n.closing.Do(func() {
+		if n.cluster != nil {
+			errs = append(errs, n.cluster.Close())
+		}
+		if n.watch != nil {
+			errs = append(errs, n.watch.Close())
+		}
+		for _, b := range n.maps {
+			errs = append(errs, b.kernel.Close())
+		}
+		if n.owned {
+			errs = append(errs, n.kernel.Close())
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// SetKeyring replaces the keys that members encrypt with, as
+// gossip.Cluster.SetKeyring does: the first one encrypts from now on, all decrypt.
+func (n *Node) SetKeyring(keys [][]byte) error { return n.cluster.SetKeyring(keys) }
+
+// call runs f on the owner goroutine and waits for it.
+func (n *Node) call(ctx context.Context, f func()) error {
+	ran := make(chan struct{})
+	select {
+	case n.calls <- func() { f(); close(ran) }:
+	case <-n.done:
+		return ErrStopped
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	select {
+	case <-ran:
+		return nil
+	case <-n.done:
+		return ErrStopped
+	}
+}
+
+// watchRefusals ends a Node all of whose maps the cluster refuses during its
+// start-up: there is nothing that it could do.
+func (n *Node) watchRefusals(ctx context.Context, stop context.CancelCauseFunc) {
+	ticker := time.NewTicker(refusalWindow)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if refused := n.cluster.Refused(); len(refused) == len(n.maps) {
+			var sentences []string
+			for name, why := range refused {
+				sentences = append(sentences, name+": "+why)
+			}
+			stop(fmt.Errorf("%w: the cluster refuses every map of this member: %s", ErrConfig, strings.Join(sentences, "; ")))
+			return
+		}
+		if ready, _ := n.cluster.Ready(); ready && n.config.Now().Sub(n.started) > 10*time.Second {
+			return
+		}
+	}
+}

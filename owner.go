@@ -1,0 +1,249 @@
+package mapgossip
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/mapgossip/mapgossip/crdt"
+	"github.com/mapgossip/mapgossip/mapwatch"
+)
+
+// own is the owner goroutine: it merges what the kernel and the cluster tell,
+// applies what the merge asks for, and settles what is in doubt.
+func (n *Node) own(ctx context.Context) {
+	defer n.scans.Wait()
+	defer close(n.done)
+	housekeeping := time.NewTicker(tick)
+	defer housekeeping.Stop()
+	settling := time.NewTicker(settleTick)
+	defer settling.Stop()
+	settling.Stop()
+	settlingOn := false
+	n.measureOffset()
+	batches := n.watch.Batches()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case batch, ok := <-batches:
+			if !ok {
+				batches = nil // closed on our way out
+				continue
+			}
+			n.captured(batch)
+		case f := <-n.calls:
+			f()
+		case <-housekeeping.C:
+			n.housekeep(ctx)
+		case <-settling.C:
+			n.look()
+		}
+		n.writeDue()
+		if unsettled := n.unsettled(); unsettled != settlingOn {
+			if settlingOn = unsettled; settlingOn {
+				settling.Reset(settleTick)
+			} else {
+				settling.Stop()
+			}
+		}
+	}
+}
+
+// measureOffset relates the boot clock to the wall clock.
+func (n *Node) measureOffset() {
+	n.offset = n.config.Now().UnixNano() - n.kernel.Now()
+}
+
+func (n *Node) wall(boot int64) int64 { return boot + n.offset }
+
+func (n *Node) unsettled() bool {
+	for _, b := range n.maps {
+		if len(b.unsettled) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// captured merges one batch of the kernel's changes and spreads what won.
+func (n *Node) captured(batch mapwatch.Batch) {
+	n.measureOffset()
+	now := n.kernel.Now()
+	won := make([][]crdt.Entry, len(n.maps))
+	for _, c := range batch.Changes {
+		if e, ok := n.maps[c.Map].record(c, n.wall(c.Captured), now); ok {
+			won[c.Map] = append(won[c.Map], e)
+		}
+	}
+	for i, entries := range won {
+		n.spread(n.maps[i], entries, "")
+	}
+	n.upto = max(n.upto, batch.Upto)
+	for _, i := range batch.Rescan {
+		n.maps[i].rescan = true
+	}
+	for _, b := range n.maps {
+		if len(b.unsettled) > 0 {
+			n.spread(b, b.settleLooked(n.upto, now, n.wall), "")
+		}
+	}
+}
+
+func (n *Node) spread(b *boundMap, entries []crdt.Entry, from string) {
+	if len(entries) > 0 {
+		n.cluster.Spread(b.Name, entries, from)
+	}
+}
+
+// look reads the keys that are to be settled and asks for a batch that covers
+// the moment; captured then decides.
+func (n *Node) look() {
+	looked := false
+	for _, b := range n.maps {
+		now := n.kernel.Now()
+		for _, key := range b.dueLooks(lookLimit, now) {
+			at := n.kernel.Now()
+			if found, ok := n.lookTwice(b, []byte(key)); ok {
+				b.looked(key, found, at)
+				looked = true
+			} else {
+				b.unreadable(key, at+int64(confirmDelay))
+			}
+		}
+	}
+	if looked {
+		n.watch.Barrier()
+	}
+}
+
+// lookTwice reads a key until two reads in a row agree: see the hazard of
+// mapwatch.Map.Lookup.
+func (n *Node) lookTwice(b *boundMap, key []byte) (content, bool) {
+	var last content
+	for i := range 4 {
+		value, err := b.kernel.Lookup(key)
+		if err != nil && !errors.Is(err, mapwatch.ErrNotFound) {
+			b.note(err)
+			return content{}, false
+		}
+		found := content{err == nil, value}
+		if i > 0 && found.equal(last) {
+			return found.clone(), true
+		}
+		last = found
+	}
+	return content{}, false
+}
+
+// writeDue applies what merges and settling made due.
+func (n *Node) writeDue() {
+	for _, b := range n.maps {
+		for len(b.ready) > 0 {
+			ops := b.takeWrites(applyLimit)
+			if len(ops) == 0 {
+				continue
+			}
+			start := n.kernel.Now()
+			b.kernel.Apply(ops)
+			b.applied(ops, start, n.kernel.Now())
+		}
+	}
+}
+
+// housekeep does what is due now and then.
+func (n *Node) housekeep(ctx context.Context) {
+	n.measureOffset()
+	now, wall := n.kernel.Now(), n.config.Now()
+	retention := max(2*n.config.ScanInterval, minRetention)
+	for _, b := range n.maps {
+		b.retry(retryLimit, now)
+		b.forget(now - int64(retention))
+		b.note(b.kernel.Current())
+		if b.rescan || wall.Sub(b.lastScan) >= n.config.ScanInterval {
+			n.startScan(ctx, b)
+		}
+	}
+}
+
+// note keeps why the kernel map can't be used at present, and logs a change.
+func (b *boundMap) note(err error) {
+	if err == nil || errors.Is(err, mapwatch.ErrGone) {
+		b.gone = err
+	}
+}
+
+// startScan compares the whole kernel map with the store, once at a time.
+func (n *Node) startScan(ctx context.Context, b *boundMap) {
+	if b.scanning || !b.imported {
+		return
+	}
+	b.scanning, b.rescan, b.lastScan = true, false, n.config.Now()
+	n.scans.Go(func() {
+		if err := n.scan(ctx, b, false); err != nil && ctx.Err() == nil && !errors.Is(err, ErrStopped) {
+			n.log.Warn("scan map", "map", b.Name, "error", err)
+		}
+		_ = n.call(ctx, func() { b.scanning = false })
+	})
+}
+
+// scan passes the kernel map to the owner, chunk by chunk, and then asks about
+// the keys that were not in it.
+func (n *Node) scan(ctx context.Context, b *boundMap, importing bool) error {
+	matched := 0
+	err := b.kernel.Scan(ctx, func(keys, values []byte, count int) error {
+		return n.call(ctx, func() { matched += b.scanned(keys, values, count, importing, n.kernel.Now()) })
+	})
+	if err != nil {
+		return err
+	}
+	complete := false
+	if err := n.call(ctx, func() {
+		b.counters.Scans++
+		complete = matched >= b.expected()
+	}); err != nil || complete {
+		return err
+	}
+	seen := make(map[string]struct{})
+	err = b.kernel.Scan(ctx, func(keys, _ []byte, count int) error {
+		for key := range bytesOf(keys, count) {
+			seen[string(key)] = struct{}{}
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	return n.call(ctx, func() { b.absent(seen, n.kernel.Now()) })
+}
+
+// bytesOf splits n elements that lie end to end.
+func bytesOf(flat []byte, n int) func(func([]byte) bool) {
+	return func(yield func([]byte) bool) {
+		if n == 0 {
+			return
+		}
+		size := len(flat) / n
+		for i := range n {
+			if !yield(flat[i*size : (i+1)*size]) {
+				return
+			}
+		}
+	}
+}
+
+// importMaps takes what the maps held before this Node as the oldest there is.
+func (n *Node) importMaps(ctx context.Context) error {
+	for _, b := range n.maps {
+		if err := n.scan(ctx, b, true); err != nil {
+			return err
+		}
+		if err := n.call(ctx, func() { b.imported, b.lastScan = true, n.config.Now() }); err != nil {
+			return err
+		}
+		live, _ := 0, 0
+		_ = n.call(ctx, func() { live, _ = b.store.Len() })
+		n.log.Info("map bound", "map", b.Name, "target", b.Target, "id", b.shape.ID, "entries", live)
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package mapgossip
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/mapgossip/mapgossip/crdt"
+)
+
+// replica is the Node as the network sees it (gossip.Replica). Its methods are
+// called from the cluster's goroutines and wait for the owner.
+type replica struct{ n *Node }
+
+// on runs f with the map of that name on the owner.
+func (r replica) on(ctx context.Context, name string, f func(*boundMap)) error {
+	b := r.n.byName[name]
+	if b == nil {
+		return fmt.Errorf("map %s is not replicated here", name)
+	}
+	return r.n.call(ctx, func() { f(b) })
+}
+
+// Merge merges entries of another member, applies those that won and spreads
+// them further. It returns when all that is done: this is the back-pressure.
+func (r replica) Merge(ctx context.Context, name, from string, entries []crdt.Entry) error {
+	return r.on(ctx, name, func(b *boundMap) {
+		n := r.n
+		wall, now := n.config.Now().UnixNano(), n.kernel.Now()
+		won := entries[:0:0]
+		for _, e := range entries {
+			if err := b.clock.Observe(e.Version.Time, wall); err != nil {
+				b.counters.FutureTimes++ // anti-entropy offers it again, until time has caught up
+				continue
+			}
+			ok, err := b.remote(e, now)
+			if err != nil {
+				n.log.Warn("refuse entry", "map", name, "from", from, "error", err)
+				continue
+			}
+			if ok {
+				won = append(won, e)
+			}
+		}
+		n.writeDue()
+		n.spread(b, won, from)
+	})
+}
+
+// Digest returns the digest of one map.
+func (r replica) Digest(ctx context.Context, name string) (d crdt.Digest, err error) {
+	err = r.on(ctx, name, func(b *boundMap) { d = b.store.Digest() })
+	return d, err
+}
+
+// BucketDigests returns the digest of each bucket of one map.
+func (r replica) BucketDigests(ctx context.Context, name string) (digests []uint64, err error) {
+	err = r.on(ctx, name, func(b *boundMap) { digests = b.store.BucketDigests() })
+	return digests, err
+}
+
+// BucketEntries copies the entries of some buckets of one map.
+func (r replica) BucketEntries(ctx context.Context, name string, buckets []int) (entries []crdt.Entry, err error) {
+	err = r.on(ctx, name, func(b *boundMap) {
+		for _, i := range buckets {
+			for e := range b.store.Bucket(i) {
+				e.Key, e.Value = bytes.Clone(e.Key), bytes.Clone(e.Value)
+				entries = append(entries, e)
+			}
+		}
+	})
+	return entries, err
+}

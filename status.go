@@ -1,0 +1,208 @@
+package mapgossip
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Member is one member of the cluster as this one sees it. The JSON names are
+// a contract.
+type Member struct {
+	Node          string    `json:"node"`
+	Name          string    `json:"name"` // node ID and boot ID: unique to one run of an agent
+	Addr          string    `json:"addr"`
+	State         string    `json:"state"` // alive, suspect, dead or left
+	Self          bool      `json:"self"`
+	BootID        string    `json:"boot_id"`
+	Version       string    `json:"version"`
+	InSync        bool      `json:"in_sync"`   // all digests were equal at LastSync
+	LastSync      time.Time `json:"last_sync"` // zero: never
+	ClockOffsetMS float64   `json:"clock_offset_ms"`
+	RTTMS         float64   `json:"rtt_ms"`
+	Differ        []string  `json:"differ"` // maps whose digests differed at LastSync
+}
+
+// MapStatus is one map as this member holds it. The JSON names are a contract.
+type MapStatus struct {
+	Name         string    `json:"name"`
+	Target       string    `json:"target"`
+	ID           uint32    `json:"id"`
+	Type         string    `json:"type"`
+	KeyBytes     int       `json:"key_bytes"`
+	ValueBytes   int       `json:"value_bytes"`
+	MaxEntries   int       `json:"max_entries"`
+	Capture      string    `json:"capture"`
+	Direction    Direction `json:"direction"`
+	Events       Events    `json:"events"`
+	Entries      int       `json:"entries"`
+	Tombstones   int       `json:"tombstones"`
+	Digest       string    `json:"digest"` // equal digests: the same entries
+	PendingApply int       `json:"pending_apply"`
+	Bound        bool      `json:"bound"`
+	Error        string    `json:"error"`
+	LastScan     time.Time `json:"last_scan"`
+	Unsettled    int       `json:"unsettled"`
+	Counters     Counters  `json:"counters"`
+}
+
+// Counters of one map since the agent started; they never decrease.
+type Counters struct {
+	Captured uint64 `json:"captured"` // records of local changes
+	Own      uint64 `json:"own"`      // our applies, recognised in the kernel
+	Failed   uint64 `json:"failed"`   // operations that failed and changed nothing
+	Dropped  uint64 `json:"dropped"`  // records that found the ring full
+	Missed   uint64 `json:"missed"`   // hook runs that the kernel skipped, all maps of the host
+	counters        // of the mirror
+}
+
+// Status is one member's view of the whole.
+type Status struct {
+	Node          string      `json:"node"`
+	Cluster       string      `json:"cluster"`
+	Version       string      `json:"version"`
+	Started       time.Time   `json:"started"`
+	Capture       string      `json:"capture"`
+	CaptureReason string      `json:"capture_reason"` // why not a better one
+	Ready         bool        `json:"ready"`
+	NotReady      []string    `json:"not_ready"`
+	Healthy       bool        `json:"healthy"`
+	Unhealthy     []string    `json:"unhealthy"`
+	InSync        bool        `json:"in_sync"` // with every alive member, at the last exchange with each
+	Conflicts     []string    `json:"conflicts"`
+	Members       []Member    `json:"members"`
+	Maps          []MapStatus `json:"maps"`
+}
+
+// Members returns all members known, this one first, then by node ID.
+func (n *Node) Members() []Member {
+	known := n.cluster.Members()
+	members := make([]Member, 0, len(known))
+	for _, m := range known {
+		members = append(members, Member{
+			Node: m.Node, Name: m.Name, Addr: m.Addr, State: m.State, Self: m.Self,
+			BootID: m.BootID, Version: m.Version, InSync: m.InSync, LastSync: m.LastSync,
+			ClockOffsetMS: milliseconds(m.ClockOffset), RTTMS: milliseconds(m.RTT),
+			Differ: append([]string{}, m.Differ...),
+		})
+	}
+	slices.SortFunc(members, func(a, b Member) int {
+		if a.Self != b.Self {
+			if a.Self {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return members
+}
+
+func milliseconds(d time.Duration) float64 {
+	return float64(d.Round(time.Microsecond)) / float64(time.Millisecond)
+}
+
+// Maps returns the state of each map, in the order of the configuration. It
+// waits for the owner; ErrStopped after Run has ended.
+func (n *Node) Maps(ctx context.Context) ([]MapStatus, error) {
+	refused := n.cluster.Refused()
+	var maps []MapStatus
+	err := n.call(ctx, func() {
+		for _, b := range n.maps {
+			maps = append(maps, n.mapStatus(b, refused[b.Name]))
+		}
+	})
+	return maps, err
+}
+
+func (n *Node) mapStatus(b *boundMap, refused string) MapStatus {
+	s := MapStatus{
+		Name: b.Name, Target: b.Target, ID: b.shape.ID, Type: b.shape.Type,
+		KeyBytes: b.shape.KeyBytes, ValueBytes: b.shape.ValueBytes, MaxEntries: b.shape.MaxEntries,
+		Capture: string(n.watch.Mode()), Direction: b.Direction, Events: b.Events,
+		Digest: b.store.Digest().String(), Bound: b.gone == nil && b.imported,
+		LastScan: b.lastScan, Unsettled: len(b.unsettled),
+	}
+	if s.Direction == "" {
+		s.Direction = DirectionBoth
+	}
+	if s.Events == "" {
+		s.Events = EventsAll
+	}
+	s.Entries, s.Tombstones = b.store.Len()
+	c := n.watch.Counts(b.index)
+	s.Counters = Counters{c.Captured, c.Own, c.Failed, c.Dropped, c.Missed, b.counters}
+	var reason error
+	s.PendingApply, reason = b.pendingApply()
+	switch {
+	case refused != "":
+		s.Error = refused
+	case b.gone != nil:
+		s.Error = b.gone.Error()
+	case reason != nil:
+		s.Error = fmt.Sprintf("%d entries are not in the kernel map: %v", s.PendingApply, reason)
+	}
+	return s
+}
+
+// Ready reports whether this member's maps hold what the cluster knows: maps
+// bound, joined (or alone on purpose), the first full exchange done. The
+// reasons say what is missing.
+func (n *Node) Ready(ctx context.Context) (bool, []string) {
+	_, reasons := n.cluster.Ready()
+	maps, err := n.Maps(ctx)
+	if err != nil {
+		return false, append(reasons, err.Error())
+	}
+	for _, m := range maps {
+		if !m.Bound && m.Error == "" {
+			reasons = append(reasons, fmt.Sprintf("map %s: not read yet", m.Name))
+		} else if m.Error != "" {
+			reasons = append(reasons, fmt.Sprintf("map %s: %s", m.Name, m.Error))
+		}
+	}
+	return len(reasons) == 0, reasons
+}
+
+// Healthy reports whether the agent works as it should; the reasons name what
+// needs a human.
+func (n *Node) Healthy(ctx context.Context) (bool, []string) {
+	reasons := n.cluster.Conflicts()
+	maps, err := n.Maps(ctx)
+	if err != nil {
+		return false, append(reasons, err.Error())
+	}
+	for _, m := range maps {
+		if m.Error != "" {
+			reasons = append(reasons, fmt.Sprintf("map %s: %s", m.Name, m.Error))
+		}
+	}
+	return len(reasons) == 0, reasons
+}
+
+// Status returns everything at once.
+func (n *Node) Status(ctx context.Context) (Status, error) {
+	maps, err := n.Maps(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	s := Status{
+		Node: n.config.Node, Cluster: n.config.Cluster, Version: n.config.Version, Started: n.started,
+		Capture: string(n.watch.Mode()), CaptureReason: n.watch.Reason(),
+		Conflicts: append([]string{}, n.cluster.Conflicts()...),
+		Members:   n.Members(), Maps: maps, InSync: true,
+	}
+	s.Ready, s.NotReady = n.Ready(ctx)
+	s.Healthy, s.Unhealthy = n.Healthy(ctx)
+	for _, m := range s.Members {
+		if !m.Self && m.State == "alive" && !m.InSync {
+			s.InSync = false
+		}
+	}
+	return s, nil
+}
+
+// Sync runs anti-entropy with the other members now and waits for it.
+func (n *Node) Sync(ctx context.Context) error { return n.cluster.Sync(ctx) }

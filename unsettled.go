@@ -1,0 +1,181 @@
+package mapgossip
+
+import (
+	"time"
+
+	"github.com/mapgossip/mapgossip/crdt"
+)
+
+const (
+	// settleDelay lets a write that is under way, and its record, arrive
+	// before the key is looked at.
+	settleDelay = int64(2 * time.Millisecond)
+	// confirmDelay lies between the two equal looks that it takes to believe
+	// in a local write of which no record told.
+	confirmDelay = int64(10 * time.Millisecond)
+	// confirmLooks bounds that wait for a key that is written in place all the
+	// time, so that no two looks are equal: then the latest look counts.
+	confirmLooks = 3
+)
+
+// unsettled is a key whose kernel content must be looked at, because records
+// and applies came too close to tell their order, or a record said just that
+// the key changed, or a scan found it different.
+type unsettled struct {
+	due      int64    // boot: not to be looked at before
+	look     *content // what was there
+	lookedAt int64    // boot: when the look began
+	first    *content // what an earlier look found, if that asked for a stamp
+	looks    int      // how often a look asked for a stamp
+	touched  int64    // boot: the latest record that named the key without its value; 0 if none
+	again    bool     // touched since the look
+	scan     bool     // a scan asked for the look
+}
+
+// restart forgets the looks: something happened to the key since.
+func (u *unsettled) restart(now int64) {
+	u.look, u.first, u.looks = nil, nil, 0
+	u.due = now + settleDelay
+}
+
+// unsettle asks for a look at key.
+func (m *mirror) unsettle(key string, now int64) *unsettled {
+	u := m.unsettled[key]
+	if u == nil {
+		u = &unsettled{due: now + settleDelay}
+		m.unsettled[key] = u
+	}
+	return u
+}
+
+// touch asks for a look at key because a record without a value named it.
+// Unlike a record with a value it does not restart the looks: a key that is
+// touched without end would never be read.
+func (m *mirror) touch(key string, captured, now int64) {
+	u := m.unsettle(key, now)
+	u.touched = max(u.touched, captured)
+	u.again = u.look != nil
+}
+
+// dueLooks returns at most limit keys that are to be looked at now.
+func (m *mirror) dueLooks(limit int, now int64) []string {
+	var keys []string
+	for key, u := range m.unsettled {
+		if len(keys) == limit {
+			break
+		}
+		if u.look == nil && u.due <= now {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// looked takes what a look that began at the given time (boot) found. The
+// content is kept.
+func (m *mirror) looked(key string, found content, at int64) {
+	if u := m.unsettled[key]; u != nil {
+		u.look, u.lookedAt = &found, at
+	}
+}
+
+// unreadable postpones a key that could not be looked at.
+func (m *mirror) unreadable(key string, now int64) {
+	if u := m.unsettled[key]; u != nil {
+		u.restart(now)
+	}
+}
+
+// settleLooked decides every key whose look is covered: upto says that all
+// records submitted before it have been processed. wall maps a boot time to
+// wall time. It returns the entries that missed local writes became; writes
+// that became due are in takeWrites.
+func (m *mirror) settleLooked(upto, now int64, wall func(boot int64) int64) []crdt.Entry {
+	var stamped []crdt.Entry
+	for key, u := range m.unsettled {
+		if u.look == nil || u.lookedAt >= upto {
+			continue
+		}
+		if e, ok := m.settleKey(key, u, now, wall); ok {
+			stamped = append(stamped, e)
+		}
+	}
+	return stamped
+}
+
+// settleKey carries out what settle decides of one key.
+func (m *mirror) settleKey(key string, u *unsettled, now int64, wall func(int64) int64) (crdt.Entry, bool) {
+	look := *u.look
+	cur, known := m.store.Get([]byte(key))
+	r, p := m.recent[key], m.pending[key]
+	_, waiting := m.pending[key]
+	entry := content{}
+	if known {
+		entry = contentOf(cur)
+	}
+	v := settle(look, entry, known, m.seed, r.base, p.prior)
+	if v == verdictStamp && !m.counts(look) {
+		// Not ours to send: a receiver repairs its map, others leave it be.
+		v = verdictInSync
+		if !m.sends && known {
+			v = verdictWrite
+		}
+	}
+	if u.looks++; v == verdictStamp && u.touched == 0 && u.looks < confirmLooks && (u.first == nil || !u.first.equal(look)) {
+		u.first, u.look = &look, nil
+		u.due = now + confirmDelay
+		return crdt.Entry{}, false
+	}
+
+	m.counters.Settled++
+	if u.scan && v != verdictInSync {
+		m.counters.ScanFound++
+	}
+	again := u.again
+	delete(m.unsettled, key)
+	if again {
+		m.touch(key, u.touched, now)
+	}
+	switch v {
+	case verdictWrite:
+		m.counters.SettleWrites++
+		if !waiting {
+			p.prior = look.fingerprint(m.seed)
+		}
+		m.queue(key, p)
+	case verdictStamp:
+		return m.stampMissed([]byte(key), look, u.touched, known && !waiting, cur, now, wall)
+	case verdictInSync:
+		if waiting && look.equal(entry) {
+			delete(m.pending, key) // somebody else wrote the very same
+		}
+	}
+	return crdt.Entry{}, false
+}
+
+// stampMissed makes a version of a local write whose value was found by a look.
+func (m *mirror) stampMissed(key []byte, found content, touched int64, held bool, cur crdt.Entry, now int64, wall func(int64) int64) (crdt.Entry, bool) {
+	r := m.recent[string(key)]
+	captured := now
+	if touched > r.since {
+		captured = touched // a record gave the time, though not the value
+	}
+	var after crdt.Timestamp
+	if held { // the kernel held the entry, so the write came after it
+		after = cur.Version.Time
+	}
+	e := crdt.Entry{Key: key, Value: found.value, Deleted: !found.present,
+		Version: crdt.Version{Time: m.clock.Stamp(wall(captured), after), Member: m.member}}
+	won, err := m.store.Merge(e)
+	if err != nil || !won {
+		return crdt.Entry{}, false
+	}
+	m.counters.Local++
+	if touched == 0 {
+		m.counters.SettleStamps++
+	}
+	delete(m.pending, string(key))
+	r.since, r.captured, r.used = captured, captured, now
+	m.recent[string(key)] = r
+	return e, true
+}
