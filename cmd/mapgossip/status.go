@@ -1,0 +1,179 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/mapgossip/mapgossip"
+)
+
+const (
+	clockWorry = 500 * time.Millisecond // an offset that costs a member conflicts
+	syncWorry  = 5 * time.Minute        // without an exchange with an alive member
+)
+
+// writeStatus shows one member's view of the whole on one screen: the verdict
+// first, then what it rests on, then what to do.
+func writeStatus(w io.Writer, s mapgossip.Status, now time.Time) {
+	fmt.Fprintf(w, "%s of cluster %s, version %s, up %s\n\n", s.Node, s.Cluster, s.Version, rounded(max(0, now.Sub(s.Started)).Truncate(time.Second)))
+	line := func(label, text string) { fmt.Fprintf(w, "%-8s  %s\n", label, text) }
+	more := func(texts []string) {
+		for _, text := range texts {
+			line("", "- "+text)
+		}
+	}
+	verdict, lagging := syncVerdict(s, now)
+	line("in sync", verdict)
+	more(lagging)
+	line("ready", yesNo(s.Ready))
+	more(s.NotReady)
+	if len(s.Conflicts) > 0 {
+		line("conflict", s.Conflicts[0])
+		for _, c := range s.Conflicts[1:] {
+			line("", c)
+		}
+	}
+	told := without(without(s.Unhealthy, s.Conflicts), s.NotReady)
+	if !s.Healthy && len(told) == 0 {
+		line("healthy", "no, for what is told above")
+	} else {
+		line("healthy", yesNo(s.Healthy))
+	}
+	more(told)
+	line("capture", s.Capture+because(s.CaptureReason))
+	if missed := missedRuns(s.Maps); missed > 0 {
+		more([]string{fmt.Sprintf("the kernel skipped the hooks %d times since the start; scans found what changed", missed)})
+	}
+
+	fmt.Fprintln(w)
+	t := table{{"MAP", "ENTRIES", "TOMBSTONES", "PENDING", "UNSETTLED", "LOST", "LAST SCAN", "DIGEST"}}
+	for _, m := range s.Maps {
+		t = append(t, []string{
+			m.Name, fmt.Sprintf("%d of %d", m.Entries, m.MaxEntries), fmt.Sprint(m.Tombstones), fmt.Sprint(m.PendingApply),
+			fmt.Sprint(m.Unsettled), fmt.Sprint(m.Counters.Dropped), ago(m.LastScan, now), m.Digest[:min(12, len(m.Digest))],
+		})
+	}
+	t.write(w, "")
+	fmt.Fprintln(w)
+	writeMembers(w, s.Members, now)
+
+	if advice := advise(s, now); len(advice) > 0 {
+		fmt.Fprintln(w, "\nwhat to do")
+		for _, text := range advice {
+			fmt.Fprintf(w, "  - %s\n", text)
+		}
+	}
+}
+
+// syncVerdict says whether all alive members hold the same, and of those that
+// don't, which, in what, and how long ago that was found.
+func syncVerdict(s mapgossip.Status, now time.Time) (verdict string, lagging []string) {
+	alive, behind, latest := 0, 0, time.Time{}
+	for _, m := range s.Members {
+		if m.Self {
+			continue
+		}
+		if m.State == "alive" {
+			alive++
+			if !m.InSync {
+				behind++
+			}
+			if m.LastSync.After(latest) {
+				latest = m.LastSync
+			}
+		}
+		switch {
+		case m.State == "suspect", m.State == "dead":
+			lagging = append(lagging, fmt.Sprintf("%s is %s, last exchange %s", m.Node, m.State, ago(m.LastSync, now)))
+		case m.State != "alive", m.InSync:
+		case m.LastSync.IsZero():
+			lagging = append(lagging, m.Node+": no exchange yet")
+		case len(m.Differ) > 0:
+			lagging = append(lagging, fmt.Sprintf("%s differs in %s, found %s", m.Node, strings.Join(m.Differ, ", "), ago(m.LastSync, now)))
+		default:
+			lagging = append(lagging, fmt.Sprintf("%s: last exchange %s", m.Node, ago(m.LastSync, now)))
+		}
+	}
+	switch {
+	case alive == 0:
+		verdict = "alone: no other member is alive"
+	case s.InSync:
+		verdict = fmt.Sprintf("yes, with %s, last exchange %s", count(alive, "alive member"), ago(latest, now))
+	default:
+		verdict = fmt.Sprintf("not with %d of %s", behind, count(alive, "alive member"))
+	}
+	return verdict, lagging
+}
+
+// advise tells, most urgent first, what someone can do about what is wrong.
+func advise(s mapgossip.Status, now time.Time) (advice []string) {
+	add := func(format string, args ...any) { advice = append(advice, fmt.Sprintf(format, args...)) }
+	if len(s.Conflicts) > 0 {
+		add("settle the conflict above: each member needs a --node of its own, and a map the same type and sizes everywhere")
+	}
+	for _, m := range s.Maps {
+		switch {
+		case m.PendingApply > 0 && m.Error != "":
+			add("map %s: mend what is told above; what is not in the kernel map is tried again each second", m.Name)
+		case m.Error != "":
+			add("map %s: mend what is told above, its other members go on without this one", m.Name)
+		}
+		if m.Counters.FutureTimes > 0 {
+			add("map %s: %s refused because of times too far in the future: mend the clock of the member that sends them, or raise --max-clock-skew", m.Name, were(m.Counters.FutureTimes))
+		}
+	}
+	for _, m := range s.Members {
+		offset := milliseconds(m.ClockOffsetMS).Abs()
+		switch {
+		case m.Self:
+		case m.State == "dead", m.State == "suspect":
+			add("%s does not answer: is the host up, and does its agent's port pass by TCP and UDP, both ways (%s)?", m.Node, m.Addr)
+		case m.State != "alive":
+		case offset >= clockWorry:
+			add("the clock of %s is off by %s: mend it (NTP), else the one that is behind loses conflicts", m.Node, signed(m.ClockOffsetMS))
+		case !m.InSync && !m.LastSync.IsZero() && now.Sub(m.LastSync) > syncWorry:
+			add("%s has exchanged nothing for %s: look at the log of both agents, and whether TCP passes to %s", m.Node, rounded(now.Sub(m.LastSync)), m.Addr)
+		}
+	}
+	if !s.InSync && len(advice) == 0 {
+		add("nothing yet: the next exchange (--sync-interval) repairs differences; look again then")
+	}
+	return advice
+}
+
+func without(texts, others []string) (rest []string) {
+	known := make(map[string]bool)
+	for _, o := range others {
+		known[o] = true
+	}
+	for _, t := range texts {
+		if !known[t] {
+			rest = append(rest, t)
+		}
+	}
+	return rest
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+func were(n uint64) string {
+	if n == 1 {
+		return "1 entry was"
+	}
+	return fmt.Sprintf("%d entries were", n)
+}
+
+// missedRuns is a count of the host, which each map repeats.
+func missedRuns(maps []mapgossip.MapStatus) (missed uint64) {
+	for _, m := range maps {
+		missed = max(missed, m.Counters.Missed)
+	}
+	return missed
+}
