@@ -1,0 +1,73 @@
+# make help tells what there is. Only Go, make, gcc and (for what is missing)
+# apt as root are taken for granted.
+
+GO ?= go
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# Skips become failures: everything must run. Unset to see what a machine lacks.
+NO_SKIP ?= 1
+# The tools that make the BPF objects, one major: other ones make other bytes.
+CLANG := clang-14
+
+.PHONY: help build generate demo test test-unit test-explore test-lab test-e2e check lint generated tidy bench
+
+help: ## this page
+	@echo 'mapgossip keeps eBPF maps the same on any number of hosts.'
+	@echo
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{ printf "  make %-13s %s\n", $$1, $$2 }'
+	@echo
+	@echo 'demo and test boot small emulated machines where this one refuses BPF trampolines. As'
+	@echo 'root they install what is missing (qemu-system-x86, bpftool) and fetch Debian kernels'
+	@echo 'once, to ~/.cache/mapgossip; they say so first.'
+
+build: ## bin/mapgossip, static
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/mapgossip ./cmd/mapgossip
+
+demo: ## three hosts with three kernels keep one map the same, before your eyes
+	@$(GO) run ./test/cmd/demo
+
+test: test-unit test-explore test-lab test-e2e ## all tests, on this kernel and on others in emulated machines (as root)
+
+test-unit: # every package under the race detector; map syscalls on this kernel
+	MAPGOSSIP_NO_SKIP=$(NO_SKIP) $(GO) test -race ./...
+
+test-explore: # every interleaving that can befall a key, 15 million states
+	MAPGOSSIP_EXHAUSTIVE=1 $(GO) test -count=1 -run TestExplore -v . | grep -E '^ok|^FAIL|^---|stories'
+
+test-lab: # the emulated machines themselves
+	$(GO) test -count=1 -tags lab ./test/lab/...
+
+test-e2e: # agents on several hosts, trampolines and packets
+	$(GO) test -count=1 -timeout 20m -tags e2e ./test
+
+check: lint tidy generated test ## what CI runs: formatting, vet, generated files, tests, each benchmark once, the demo
+	$(GO) test -run '^$$' -bench . -benchtime 1x ./... | grep -vE 'no test files|^ok|^PASS' || true
+	$(MAKE) demo
+
+lint:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags guest ./mapwatch/...
+	$(GO) vet -tags lab ./test/lab/...
+	$(GO) vet -tags e2e ./test
+
+tidy: # go.mod names what is used, no more
+	$(GO) mod tidy -diff
+
+generate: ## make the BPF objects and their Go loaders again, from bpf/
+	@for tool in $(CLANG):$(CLANG) llvm-strip-14:llvm-14; do \
+		command -v $${tool%%:*} >/dev/null || missing="$${missing:-} $${tool##*:}"; done; \
+	test -e /usr/include/bpf/bpf_helpers.h || missing="$${missing:-} libbpf-dev"; \
+	if [ -n "$${missing:-}" ]; then \
+		echo "installing$$missing: needed to make BPF objects from C"; \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
+	$(GO) generate ./mapwatch ./test/stage
+
+generated: generate # what is committed is what the sources give
+	@changed=$$(git status --porcelain -- mapwatch test/stage); test -z "$$changed" || { echo "generated files differ:"; echo "$$changed"; exit 1; }
+
+bench: ## benchmarks, on this machine
+	@echo "$$(uname -sr), $$(nproc) CPUs, $$($(GO) version), commit $$(git rev-parse --short HEAD)"
+	$(GO) test -run '^$$' -bench . ./...

@@ -1,0 +1,7 @@
+// Package test has what needs more than one room: the arrows between packages,
+// end-to-end tests on real kernels (build tag e2e, run in a lab of several
+// hosts), the demo (cmd/demo) and the tools that they put on hosts
+// (cmd/labmap, cmd/labinit). Package test/lab makes the hosts, test/stage puts
+// the agent on them, and test/need decides whether a test that needs a
+// capability may skip.
+package test

@@ -1,0 +1,92 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Prerequisite is a program of this machine that labs use.
+type Prerequisite struct {
+	Program string
+	Package string // of Debian
+	Why     string
+}
+
+var prerequisites = []Prerequisite{
+	{qemu, "qemu-system-x86", "runs hosts with kernels of their own"},
+	{"bpftool", "bpftool", "reads maps back on the hosts"},
+	{"busybox", "busybox-static", "gives the hosts a shell"},
+	{"ip", "iproute2", "sets up devices on the hosts"},
+}
+
+// Missing returns what this machine does not have, of all that labs may use.
+func Missing() (missing []Prerequisite) {
+	for _, p := range prerequisites {
+		if findTool(p.Program) == p.Program {
+			missing = append(missing, p)
+		}
+	}
+	return missing
+}
+
+// Install installs what is missing, from Debian's archive, as root. It says what and why on w
+// first; nothing is said or done when nothing is missing.
+func Install(ctx context.Context, w io.Writer) error {
+	missing := Missing()
+	if len(missing) == 0 {
+		return nil
+	}
+	var packages []string
+	for _, p := range missing {
+		fmt.Fprintf(w, "missing: %s, which %s (package %s)\n", p.Program, p.Why, p.Package)
+		packages = append(packages, p.Package)
+	}
+	line := "apt-get install --no-install-recommends " + strings.Join(packages, " ")
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("install what is missing: not root; run: sudo %s", line)
+	}
+	fmt.Fprintf(w, "running: %s\n", line)
+	install := append([]string{"install", "-q", "-y", "--no-install-recommends"}, packages...)
+	if err := apt(ctx, w, install...); err == nil {
+		return nil
+	}
+	// The package lists may be old, or, in a fresh container, absent.
+	if err := apt(ctx, w, "update", "-q"); err != nil {
+		return err
+	}
+	return apt(ctx, w, install...)
+}
+
+func apt(ctx context.Context, w io.Writer, arguments ...string) error {
+	cmd := exec.CommandContext(ctx, "apt-get", arguments...)
+	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+	cmd.Stdout, cmd.Stderr = w, w
+	if err := cmd.Run(); err != nil {
+		if errors.Is(err, exec.ErrNotFound) {
+			return fmt.Errorf("install what is missing: %w; install it by this machine's own means", err)
+		}
+		return fmt.Errorf("apt-get %s: %w", arguments[0], err)
+	}
+	return nil
+}
+
+// findTool looks where root's tools are, too. Not found: the name itself.
+func findTool(name string) string {
+	if path, err := exec.LookPath(name); err == nil {
+		if abs, err := filepath.Abs(path); err == nil {
+			return abs
+		}
+	}
+	for _, folder := range []string{"/usr/sbin", "/sbin", "/usr/local/sbin"} {
+		if path, err := exec.LookPath(filepath.Join(folder, name)); err == nil {
+			return path
+		}
+	}
+	return name
+}
