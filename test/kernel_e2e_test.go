@@ -3,7 +3,6 @@
 package test
 
 import (
-	"os"
 	"strings"
 	"testing"
 
@@ -15,8 +14,11 @@ import (
 // what is captured from which context, own applies, failed operations, losses,
 // and the conformance suite that the fake passes too.
 func TestKernels(t *testing.T) {
-	onlyOutermost(t)
-	for _, h := range shared.hosts {
+	hosts := shared.hosts[:]
+	if shared.Mode() == lab.Native {
+		hosts = hosts[:1] // they share one kernel
+	}
+	for _, h := range hosts {
 		t.Run(h.Kernel(), func(t *testing.T) {
 			t.Parallel()
 			c := h.Command(t.Context(), "mapwatch.test", "-test.v", "-test.timeout=4m")
@@ -34,7 +36,9 @@ func TestKernels(t *testing.T) {
 // TestNative holds that where a machine's kernel allows trampolines, demo and
 // tests need no guests: it runs them inside one guest, as namespaces there.
 func TestNative(t *testing.T) {
-	onlyOutermost(t)
+	if shared.Mode() == lab.Native {
+		return // as every test here does already
+	}
 	h := shared.hosts[2]
 	for _, command := range []string{
 		"demo",
@@ -47,17 +51,5 @@ func TestNative(t *testing.T) {
 			t.Fatalf("%s: %v\n%s", command, err, out)
 		}
 		t.Logf("%s\n%s", command, out)
-	}
-}
-
-// onlyOutermost leaves out what starts a lab inside a host of the lab, and what
-// runs on each kernel, when the tests themselves run inside a guest.
-func onlyOutermost(t *testing.T) {
-	t.Helper()
-	if os.Getenv(stage.Programs) != "" {
-		t.Skip("already runs inside a guest")
-	}
-	if shared.Mode() == lab.Native {
-		t.Log("the hosts are namespaces of this machine: one kernel")
 	}
 }

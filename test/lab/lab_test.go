@@ -29,7 +29,7 @@ const inGuest = "MAPGOSSIP_LAB_IN_GUEST"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(inGuest) == "" {
-		if err := lab.Install(context.Background(), os.Stderr); err != nil {
+		if err := lab.Install(context.Background(), os.Stderr, "bpftool", "busybox"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

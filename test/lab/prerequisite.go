@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -18,27 +19,34 @@ type Prerequisite struct {
 	Why     string
 }
 
-var prerequisites = []Prerequisite{
-	{qemu, "qemu-system-x86", "runs hosts with kernels of their own"},
-	{"bpftool", "bpftool", "reads maps back on the hosts"},
-	{"busybox", "busybox-static", "gives the hosts a shell"},
-	{"ip", "iproute2", "sets up devices on the hosts"},
+// packages has the programs that a lab, or a Config.Programs, may name.
+func packages() []Prerequisite {
+	return []Prerequisite{
+		{qemu, "qemu-system-x86", "runs hosts with kernels of their own"},
+		{"bpftool", "bpftool", "reads maps back on the hosts"},
+		{"busybox", "busybox-static", "gives the hosts a shell"},
+		{"setpriv", "util-linux", "takes capabilities away on the hosts"},
+	}
 }
 
-// Missing returns what this machine does not have, of all that labs may use.
-func Missing() (missing []Prerequisite) {
-	for _, p := range prerequisites {
-		if findTool(p.Program) == p.Program {
+// Missing returns what this machine lacks of what a lab with these programs
+// needs: the emulator too, unless the hosts are namespaces of this machine.
+func Missing(programs ...string) (missing []Prerequisite) {
+	if mode, _ := choose(Config{Mode: Mode(os.Getenv(modeVariable)), Progress: io.Discard}); mode != Native {
+		programs = append([]string{qemu}, programs...)
+	}
+	for _, p := range packages() {
+		if slices.Contains(programs, p.Program) && findTool(p.Program) == p.Program {
 			missing = append(missing, p)
 		}
 	}
 	return missing
 }
 
-// Install installs what is missing, from Debian's archive, as root. It says what and why on w
-// first; nothing is said or done when nothing is missing.
-func Install(ctx context.Context, w io.Writer) error {
-	missing := Missing()
+// Install installs what is Missing, from Debian's archive, as root. It says
+// what and why on w first; nothing is said or done when nothing is missing.
+func Install(ctx context.Context, w io.Writer, programs ...string) error {
+	missing := Missing(programs...)
 	if len(missing) == 0 {
 		return nil
 	}

@@ -64,7 +64,8 @@ func Files(ctx context.Context, folder string, progress io.Writer) (map[string]s
 // Open installs what is missing, builds, and starts a lab of hosts, with extra
 // files beside the usual ones.
 func Open(ctx context.Context, folder string, progress io.Writer, extra map[string]string, hosts ...lab.HostConfig) (*lab.Lab, error) {
-	if err := lab.Install(ctx, progress); err != nil {
+	programs := []string{"bpftool", "setpriv"}
+	if err := lab.Install(ctx, progress, programs...); err != nil {
 		return nil, err
 	}
 	files, err := Files(ctx, folder, progress)
@@ -72,5 +73,5 @@ func Open(ctx context.Context, folder string, progress io.Writer, extra map[stri
 		return nil, err
 	}
 	maps.Copy(files, extra)
-	return lab.New(ctx, lab.Config{Hosts: hosts, Files: files, Programs: []string{"bpftool", "setpriv"}, Progress: progress})
+	return lab.New(ctx, lab.Config{Hosts: hosts, Files: files, Programs: programs, Progress: progress})
 }
