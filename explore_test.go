@@ -320,7 +320,7 @@ func (w *world) fingerprint() string {
 		fmt.Fprintf(&b, "|%s%t", op.Value, op.Delete)
 	}
 	if u != nil {
-		fmt.Fprintf(&b, "|u%d%t", u.looks, u.again)
+		fmt.Fprintf(&b, "|u%d%t", u.stamps, u.again)
 		for _, c := range []*content{u.look, u.first} {
 			if c != nil {
 				fmt.Fprintf(&b, "%t%s", c.present, c.value)

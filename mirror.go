@@ -35,6 +35,8 @@ type mirror struct {
 	pending   map[string]pending
 	ready     []string // pending keys to be written at the next takeWrites
 	unsettled map[string]*unsettled
+	looks     lookQueue // unsettled keys that wait for a look
+	lookedAt  []string  // unsettled keys whose look waits for the records before it
 }
 
 // recent is what is remembered of a key for as long as a record of it may
@@ -145,9 +147,7 @@ func (m *mirror) record(c mapwatch.Change, wall, now int64) (crdt.Entry, bool) {
 	}
 	r.used = now
 	m.recent[key] = r
-	if u := m.unsettled[key]; u != nil {
-		u.restart(now)
-	}
+	m.restart(key, now)
 	if doubt {
 		m.unsettle(key, now)
 	}
@@ -178,9 +178,7 @@ func (m *mirror) remote(e crdt.Entry, now int64) (bool, error) {
 		p.prior = prior
 	}
 	m.queue(key, p)
-	if u := m.unsettled[key]; u != nil {
-		u.restart(now)
-	}
+	m.restart(key, now)
 	return true, nil
 }
 
@@ -234,9 +232,7 @@ func (m *mirror) applied(ops []mapwatch.Op, start, end int64) {
 		r.base = content{!op.Delete, op.Value}.fingerprint(m.seed)
 		r.applyStart, r.applyEnd, r.since, r.used = start, end, start, end
 		m.recent[key] = r
-		if u := m.unsettled[key]; u != nil {
-			u.restart(end)
-		}
+		m.restart(key, end)
 		if close {
 			m.unsettle(key, end)
 		}

@@ -1,6 +1,7 @@
 package mapgossip
 
 import (
+	"container/heap"
 	"time"
 
 	"github.com/mapgossip/mapgossip/crdt"
@@ -26,24 +27,60 @@ type unsettled struct {
 	look     *content // what was there
 	lookedAt int64    // boot: when the look began
 	first    *content // what an earlier look found, if that asked for a stamp
-	looks    int      // how often a look asked for a stamp
+	stamps   int      // how often a look asked for a stamp
 	touched  int64    // boot: the latest record that named the key without its value; 0 if none
 	again    bool     // touched since the look
+	queued   bool     // in mirror.looks
 	scan     bool     // a scan asked for the look
 }
 
-// restart forgets the looks: something happened to the key since.
-func (u *unsettled) restart(now int64) {
-	u.look, u.first, u.looks = nil, nil, 0
-	u.due = now + settleDelay
+// lookQueue has the unsettled keys that wait for a look, the earliest first
+// (container/heap). A key is in it once; when its time has been put off since,
+// it goes back.
+type lookQueue []dueLook
+
+type dueLook struct {
+	due int64
+	key string
+}
+
+func (q lookQueue) Len() int           { return len(q) }
+func (q lookQueue) Less(i, j int) bool { return q[i].due < q[j].due }
+func (q lookQueue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+func (q *lookQueue) Push(x any)        { *q = append(*q, x.(dueLook)) }
+func (q *lookQueue) Pop() any {
+	last := len(*q) - 1
+	x := (*q)[last]
+	(*q)[last] = dueLook{}
+	*q = (*q)[:last]
+	return x
+}
+
+// lookAfter makes a look at key due after some time.
+func (m *mirror) lookAfter(key string, u *unsettled, due int64) {
+	u.look, u.due = nil, due
+	if !u.queued {
+		u.queued = true
+		heap.Push(&m.looks, dueLook{due, key})
+	}
+}
+
+// restart forgets what looks at an unsettled key found: something happened to
+// it since.
+func (m *mirror) restart(key string, now int64) {
+	if u := m.unsettled[key]; u != nil {
+		u.first, u.stamps = nil, 0
+		m.lookAfter(key, u, now+settleDelay)
+	}
 }
 
 // unsettle asks for a look at key.
 func (m *mirror) unsettle(key string, now int64) *unsettled {
 	u := m.unsettled[key]
 	if u == nil {
-		u = &unsettled{due: now + settleDelay}
+		u = &unsettled{}
 		m.unsettled[key] = u
+		m.lookAfter(key, u, now+settleDelay)
 	}
 	return u
 }
@@ -57,16 +94,19 @@ func (m *mirror) touch(key string, captured, now int64) {
 	u.again = u.look != nil
 }
 
-// dueLooks returns at most limit keys that are to be looked at now.
+// dueLooks returns at most limit keys that are to be looked at now. Each must
+// be given to looked or unreadable.
 func (m *mirror) dueLooks(limit int, now int64) []string {
 	var keys []string
-	for key, u := range m.unsettled {
-		if len(keys) == limit {
-			break
+	for len(m.looks) > 0 && m.looks[0].due <= now && len(keys) < limit {
+		key := heap.Pop(&m.looks).(dueLook).key
+		u := m.unsettled[key]
+		u.queued = false
+		if u.due > now { // put off since
+			m.lookAfter(key, u, u.due)
+			continue
 		}
-		if u.look == nil && u.due <= now {
-			keys = append(keys, key)
-		}
+		keys = append(keys, key)
 	}
 	return keys
 }
@@ -74,16 +114,14 @@ func (m *mirror) dueLooks(limit int, now int64) []string {
 // looked takes what a look that began at the given time (boot) found. The
 // content is kept.
 func (m *mirror) looked(key string, found content, at int64) {
-	if u := m.unsettled[key]; u != nil {
-		u.look, u.lookedAt = &found, at
-	}
+	u := m.unsettled[key]
+	u.look, u.lookedAt = &found, at
+	m.lookedAt = append(m.lookedAt, key)
 }
 
 // unreadable postpones a key that could not be looked at.
 func (m *mirror) unreadable(key string, now int64) {
-	if u := m.unsettled[key]; u != nil {
-		u.restart(now)
-	}
+	m.restart(key, now+confirmDelay)
 }
 
 // settleLooked decides every key whose look is covered: upto says that all
@@ -92,14 +130,21 @@ func (m *mirror) unreadable(key string, now int64) {
 // that became due are in takeWrites.
 func (m *mirror) settleLooked(upto, now int64, wall func(boot int64) int64) []crdt.Entry {
 	var stamped []crdt.Entry
-	for key, u := range m.unsettled {
-		if u.look == nil || u.lookedAt >= upto {
+	waiting := m.lookedAt[:0]
+	for _, key := range m.lookedAt {
+		u := m.unsettled[key]
+		if u == nil || u.look == nil {
+			continue // something happened to the key: it will be looked at again
+		}
+		if u.lookedAt >= upto {
+			waiting = append(waiting, key)
 			continue
 		}
 		if e, ok := m.settleKey(key, u, now, wall); ok {
 			stamped = append(stamped, e)
 		}
 	}
+	m.lookedAt = waiting
 	return stamped
 }
 
@@ -121,9 +166,9 @@ func (m *mirror) settleKey(key string, u *unsettled, now int64, wall func(int64)
 			v = verdictWrite
 		}
 	}
-	if u.looks++; v == verdictStamp && u.touched == 0 && u.looks < confirmLooks && (u.first == nil || !u.first.equal(look)) {
-		u.first, u.look = &look, nil
-		u.due = now + confirmDelay
+	if u.stamps++; v == verdictStamp && u.touched == 0 && u.stamps < confirmLooks && (u.first == nil || !u.first.equal(look)) {
+		u.first = &look
+		m.lookAfter(key, u, now+confirmDelay)
 		return crdt.Entry{}, false
 	}
 

@@ -115,6 +115,7 @@ type agent struct {
 	host *lab.Host
 	cmd  *lab.Cmd
 	log  *syncBuffer
+	told sync.Once
 }
 
 type syncBuffer struct {
@@ -154,16 +155,24 @@ func startAgent(t *testing.T, h *lab.Host, args string, prefix ...string) *agent
 	return a
 }
 
+// terminate tells the agent to stop, once.
+func (a *agent) terminate(t *testing.T) {
+	t.Helper()
+	a.told.Do(func() {
+		select {
+		case <-a.cmd.Done():
+		default:
+			if err := a.cmd.Signal(syscall.SIGTERM); err != nil {
+				t.Errorf("stop the agent on %s: %v", a.host.Name(), err)
+			}
+		}
+	})
+}
+
 // stop ends the agent as an operator does; exit code 0 is wanted.
 func (a *agent) stop(t *testing.T) {
 	t.Helper()
-	select {
-	case <-a.cmd.Done():
-	default:
-		if err := a.cmd.Signal(syscall.SIGTERM); err != nil {
-			t.Errorf("stop the agent on %s: %v", a.host.Name(), err)
-		}
-	}
+	a.terminate(t)
 	if err := a.cmd.Wait(); err != nil {
 		t.Errorf("the agent on %s: %v", a.host.Name(), err)
 	}
@@ -260,6 +269,11 @@ func newCluster(t *testing.T, keyBytes, valueBytes, entries int, args string) *c
 		}
 		c.agents[i] = startAgent(t, h, "--map "+c.pin+" --sync-interval 1s --cluster "+clusterName(t)+join+" "+args)
 	}
+	t.Cleanup(func() { // all at once: the agents' own cleanups then find them stopping
+		for _, a := range c.agents {
+			a.terminate(t)
+		}
+	})
 	for _, a := range c.agents {
 		a.ready(t)
 	}
