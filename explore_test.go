@@ -32,6 +32,7 @@ type story struct {
 	step    time.Duration
 	base    bool // a remote entry was applied long ago
 	refusal bool // the kernel may refuse one write
+	touched bool // records name the key without its value
 }
 
 type remoteWrite struct {
@@ -221,6 +222,9 @@ func (w *world) steps() []step {
 			if !c.present {
 				change.Kind = mapwatch.Deleted
 			}
+			if w.story.touched {
+				change.Kind, change.Value = mapwatch.Touched, nil
+			}
 			w.m.record(change, change.Captured, w.now)
 			return nil
 		}})
@@ -254,7 +258,7 @@ func (w *world) steps() []step {
 
 func (w *world) scan() {
 	if w.kernel.present {
-		w.m.scanned([]byte(w.key), w.kernel.value, 1, false, w.now)
+		w.m.scanned([]byte(w.key), w.kernel.value, 1, false, w.now, w.now)
 	} else if e, ok := w.m.store.Get([]byte(w.key)); ok {
 		w.m.unseen(e, w.now)
 	}
@@ -327,7 +331,7 @@ func (w *world) fingerprint() string {
 			}
 			b.WriteByte(';')
 		}
-		times = append(times, u.due)
+		times = append(times, u.due, u.touched)
 	}
 	sorted := slices.Clone(times)
 	slices.Sort(sorted)

@@ -120,7 +120,7 @@ func (m *mirror) record(c mapwatch.Change, wall, now int64) (crdt.Entry, bool) {
 	// A write that followed what the store says is newer than it, whatever
 	// clock stamped that. One that did not is concurrent: it keeps its own time.
 	var after crdt.Timestamp
-	if known && !waiting && c.Captured >= r.since {
+	if known && (!waiting || !m.applies) && c.Captured >= r.since {
 		after = cur.Version.Time
 	}
 	e := crdt.Entry{Key: c.Key, Value: c.Value, Deleted: !got.present,
@@ -131,7 +131,10 @@ func (m *mirror) record(c mapwatch.Change, wall, now int64) (crdt.Entry, bool) {
 		return crdt.Entry{}, false
 	}
 
+	// The first record after an apply is not enough to say that the base is
+	// gone: it may be late. A look is.
 	doubt := !won ||
+		r.base.set && r.base != got.fingerprint(m.seed) ||
 		r.applyEnd != 0 && c.Captured <= r.applyEnd+closeness ||
 		r.captured != 0 && r.cpu != c.CPU && c.Captured-r.captured < closeness
 	if won {
@@ -171,11 +174,16 @@ func (m *mirror) remote(e crdt.Entry, now int64) (bool, error) {
 	}
 	m.counters.Remote++
 	p, waiting := m.pending[key]
-	if same && !waiting {
+	if same && !waiting && m.sends && m.updates && m.deletes { // else the kernel may hold what stayed local
 		return true, nil
 	}
 	if !waiting {
 		p.prior = prior
+	}
+	if !m.applies { // nothing will tell when this host's programs knew of it
+		r := m.recent[key]
+		r.since, r.used = now, now
+		m.recent[key] = r
 	}
 	m.queue(key, p)
 	m.restart(key, now)

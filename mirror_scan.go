@@ -6,11 +6,12 @@ import (
 
 // scanned compares n elements that a scan read with the store; keys and values
 // lie end to end. Differing keys are unsettled, none is believed from the scan
-// alone. With importing set, keys that the store does not know become entries
+// alone, unless it can't be had otherwise (restless). at is when the scan began
+// to read them (boot). With importing set, keys that the store does not know become entries
 // of the oldest version there is: what a map held before its first agent
 // started loses to anything that the cluster knows. It returns how many
 // elements are live, applied entries.
-func (m *mirror) scanned(keys, values []byte, n int, importing bool, now int64) (matched int) {
+func (m *mirror) scanned(keys, values []byte, n int, importing bool, at, now int64) (matched int) {
 	if n == 0 {
 		return 0
 	}
@@ -21,6 +22,7 @@ func (m *mirror) scanned(keys, values []byte, n int, importing bool, now int64) 
 		if !known && importing && m.counts(content{true, value}) {
 			// The error is a wrong size, which the scan's contract rules out.
 			_, _ = m.store.Merge(crdt.Entry{Key: key, Value: value, Version: crdt.Version{Member: m.member}})
+			matched++
 			continue
 		}
 		found := content{true, value}
@@ -28,18 +30,24 @@ func (m *mirror) scanned(keys, values []byte, n int, importing bool, now int64) 
 		switch {
 		case waiting:
 			if p.prior != found.fingerprint(m.seed) {
-				m.find(key, now)
+				m.differs(key, found, at, now)
 			}
 		case known && !e.Deleted:
 			matched++
 			if !found.equal(contentOf(e)) {
-				m.find(key, now)
+				m.differs(key, found, at, now)
 			}
 		case m.counts(found) || known && m.applies:
-			m.find(key, now)
+			m.differs(key, found, at, now)
 		}
 	}
 	return matched
+}
+
+// differs takes a key of which a scan read something else than the store says.
+func (m *mirror) differs(key []byte, found content, at, now int64) {
+	m.find(key, now)
+	m.restless(string(key), found, at)
 }
 
 // expected counts the live entries that the kernel should hold.

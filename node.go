@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mapgossip/mapgossip/crdt"
@@ -31,6 +32,7 @@ const (
 	retryLimit    = 256                    // entries that could not be applied, tried again a tick
 	minRetention  = 30 * time.Second       // what is remembered of a quiet key, at least
 	leaveTimeout  = 8 * time.Second        // handing over and leaving
+	flushTimeout  = 3 * time.Second        // of it, for the kernel's last changes
 	callQueue     = 16                     // calls that may wait for the owner
 	refusalWindow = 500 * time.Millisecond // between looks at what the cluster refuses, during start-up
 )
@@ -54,6 +56,7 @@ type Node struct {
 	done    chan struct{} // closed when the owner has ended
 	scans   sync.WaitGroup
 	closing sync.Once
+	begun   atomic.Bool // Run was called, or never will be
 
 	// Only the owner touches what follows, after New.
 	maps   []*boundMap
@@ -73,7 +76,16 @@ type boundMap struct {
 	scanning bool
 	rescan   bool // something was lost: scan as soon as the present scan is over
 	lastScan time.Time
+	forgot   int64 // boot: when quiet keys were last forgotten
 	gone     error // why the kernel map is not bound
+	future   future
+}
+
+// future is the latest entry that was refused because its time is too far ahead.
+type future struct {
+	refused time.Time
+	member  string // whose it is
+	ahead   time.Duration
 }
 
 // New opens the maps, starts capture and binds the address. Nothing is sent
@@ -178,8 +190,11 @@ func (n *Node) gossipConfig() gossip.Config {
 // Run replicates until ctx ends; then it hands over what others lack, leaves
 // the cluster and returns nil, within 10 s. An error means that it could not
 // go on: gossip.ErrDuplicateNode, or ErrConfig when the cluster refused every
-// map. Run may be called once.
+// map. A second Run, or one after Close, returns ErrStopped.
 func (n *Node) Run(ctx context.Context) error {
+	if !n.begun.CompareAndSwap(false, true) {
+		return ErrStopped
+	}
 	defer n.Close()
 	running, stop := context.WithCancelCause(context.Background())
 	var group sync.WaitGroup
@@ -191,9 +206,7 @@ func (n *Node) Run(ctx context.Context) error {
 			return
 		}
 		group.Go(func() { n.watchRefusals(running, stop) })
-		if err := n.cluster.Run(running); err != nil {
-			stop(err)
-		}
+		stop(n.cluster.Run(running)) // nil: closed by somebody else
 	})
 
 	select {
@@ -213,35 +226,53 @@ func (n *Node) Run(ctx context.Context) error {
 func (n *Node) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
-	n.flush(ctx)
+	if err := n.flush(ctx); err != nil {
+		n.log.Warn("the last changes may not be handed over", "error", err)
+	}
 	if err := n.cluster.Leave(ctx); err != nil {
 		n.log.Warn("leave cluster", "error", err)
 	}
 }
 
-// flush waits until every change that the kernel has told of is merged.
-func (n *Node) flush(ctx context.Context) {
-	target := n.kernel.Now()
-	n.watch.Barrier()
-	for reached := false; !reached; {
-		err := n.call(ctx, func() { reached = n.upto >= target })
-		if err != nil {
-			return
+// flush merges every change that was made to the maps so far: those that the
+// kernel has told of, and those that only a scan finds.
+func (n *Node) flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	for _, b := range n.maps {
+		due := false
+		if err := n.call(ctx, func() { due = b.imported && (b.rescan || n.watch.Mode() == mapwatch.ModeScan) }); err != nil {
+			return err
 		}
-		if !reached {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(settleTick):
+		if due {
+			if err := n.scan(ctx, b, false); err != nil {
+				return err
 			}
 		}
 	}
+	target := n.kernel.Now()
+	for reached := false; !reached; {
+		n.watch.Barrier()
+		err := n.call(ctx, func() { reached = n.upto >= target && !n.unsettled() })
+		if err != nil || reached {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(settleTick):
+		}
+	}
+	return nil
 }
 
 // Close releases what New opened. Run does so itself. Idempotent.
 func (n *Node) Close() error {
 	var errs []error
 	n.closing.Do(func() {
+		if n.begun.CompareAndSwap(false, true) {
+			close(n.done) // no owner will
+		}
 		if n.cluster != nil {
 			errs = append(errs, n.cluster.Close())
 		}
@@ -265,19 +296,33 @@ func (n *Node) SetKeyring(keys [][]byte) error { return n.cluster.SetKeyring(key
 // call runs f on the owner goroutine and waits for it.
 func (n *Node) call(ctx context.Context, f func()) error {
 	ran := make(chan struct{})
+	var taken atomic.Bool // by the owner, which runs f, or by us, and then nobody does
 	select {
-	case n.calls <- func() { f(); close(ran) }:
+	case n.calls <- func() {
+		if taken.CompareAndSwap(false, true) {
+			f()
+			close(ran)
+		}
+	}:
 	case <-n.done:
 		return ErrStopped
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	var err error
 	select {
 	case <-ran:
 		return nil
 	case <-n.done:
-		return ErrStopped
+		err = ErrStopped
+	case <-ctx.Done():
+		err = context.Cause(ctx)
 	}
+	if taken.CompareAndSwap(false, true) {
+		return err
+	}
+	<-ran // f is running: what it writes must not be read before it is done
+	return nil
 }
 
 // watchRefusals ends a Node all of whose maps the cluster refuses during its

@@ -158,7 +158,10 @@ func (n *Node) housekeep(ctx context.Context) {
 	retention := max(2*n.config.ScanInterval, minRetention)
 	for _, b := range n.maps {
 		b.retry(retryLimit, now)
-		b.forget(now - int64(retention))
+		if now-b.forgot > int64(retention)/4 {
+			b.forgot = now
+			b.forget(now - int64(retention))
+		}
 		b.note(b.kernel.Current())
 		if b.rescan || wall.Sub(b.lastScan) >= n.config.ScanInterval {
 			n.startScan(ctx, b)
@@ -178,12 +181,20 @@ func (n *Node) startScan(ctx context.Context, b *boundMap) {
 	if b.scanning || !b.imported {
 		return
 	}
-	b.scanning, b.rescan, b.lastScan = true, false, n.config.Now()
+	b.scanning, b.rescan = true, false
 	n.scans.Go(func() {
-		if err := n.scan(ctx, b, false); err != nil && ctx.Err() == nil && !errors.Is(err, ErrStopped) {
+		err := n.scan(ctx, b, false)
+		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrStopped) {
 			n.log.Warn("scan map", "map", b.Name, "error", err)
 		}
-		_ = n.call(ctx, func() { b.scanning = false })
+		_ = n.call(ctx, func() {
+			b.scanning = false
+			if err == nil {
+				b.lastScan = n.config.Now()
+			} else {
+				b.rescan = true
+			}
+		})
 	})
 }
 
@@ -191,8 +202,16 @@ func (n *Node) startScan(ctx context.Context, b *boundMap) {
 // the keys that were not in it.
 func (n *Node) scan(ctx context.Context, b *boundMap, importing bool) error {
 	matched := 0
+	at := n.kernel.Now() // no chunk was read before this
 	err := b.kernel.Scan(ctx, func(keys, values []byte, count int) error {
-		return n.call(ctx, func() { matched += b.scanned(keys, values, count, importing, n.kernel.Now()) })
+		err := n.call(ctx, func() {
+			matched += b.scanned(keys, values, count, importing, at, n.kernel.Now())
+			if len(b.lookedAt) > 0 {
+				n.watch.Barrier()
+			}
+		})
+		at = n.kernel.Now()
+		return err
 	})
 	if err != nil {
 		return err

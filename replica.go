@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/mapgossip/mapgossip/crdt"
 )
@@ -30,7 +31,9 @@ func (r replica) Merge(ctx context.Context, name, from string, entries []crdt.En
 		won := entries[:0:0]
 		for _, e := range entries {
 			if err := b.clock.Observe(e.Version.Time, wall); err != nil {
-				b.counters.FutureTimes++ // anti-entropy offers it again, until time has caught up
+				// Anti-entropy offers it again, until time has caught up.
+				b.counters.FutureTimes++
+				b.future = future{n.config.Now(), e.Version.Member, time.Duration(e.Version.Time.Wall - wall)}
 				continue
 			}
 			ok, err := b.remote(e, now)

@@ -15,8 +15,8 @@ func stories() []story {
 			for lost := -1; lost < 3; lost++ {
 				for _, first := range []string{"old", "now", "ahead"} {
 					for _, second := range []string{"now", "ahead"} {
-						for _, kind := range []string{"values", "local delete", "remote delete", "refusal"} {
-							if kind == "refusal" && lost >= 0 {
+						for _, kind := range []string{"values", "local delete", "remote delete", "refusal", "touched", "repeat"} {
+							if (kind == "refusal" || kind == "repeat") && lost >= 0 {
 								continue
 							}
 							s := story{lost: lost, step: step, base: base, scans: 1,
@@ -29,6 +29,10 @@ func stories() []story {
 								s.remotes[1].content = gone
 							case "refusal":
 								s.refusal = true
+							case "touched":
+								s.touched = true
+							case "repeat": // what a remote entry says as well
+								s.writes[1] = value("r0")
 							}
 							s.name = fmt.Sprintf("step %v base %t lost %d remotes %s %s %s", step, base, lost, first, second, kind)
 							all = append(all, s)

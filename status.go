@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/mapgossip/mapgossip/gossip"
 )
 
 // Member is one member of the cluster as this one sees it. The JSON names are
@@ -70,7 +72,7 @@ type Status struct {
 	NotReady      []string    `json:"not_ready"`
 	Healthy       bool        `json:"healthy"`
 	Unhealthy     []string    `json:"unhealthy"`
-	InSync        bool        `json:"in_sync"` // with every alive member, at the last exchange with each
+	InSync        bool        `json:"in_sync"` // ready, every member that did not leave is alive, and was equal at the last exchange with it
 	Conflicts     []string    `json:"conflicts"`
 	Members       []Member    `json:"members"`
 	Maps          []MapStatus `json:"maps"`
@@ -141,6 +143,9 @@ func (n *Node) mapStatus(b *boundMap, refused string) MapStatus {
 		s.Error = refused
 	case b.gone != nil:
 		s.Error = b.gone.Error()
+	case !b.future.refused.IsZero() && n.config.Now().Sub(b.future.refused) < 3*n.config.SyncInterval:
+		s.Error = fmt.Sprintf("entries of member %s are not taken yet: their time is %v ahead of this host's clock, more than the %v of --max-clock-skew; mend whichever clock is wrong",
+			b.future.member, b.future.ahead.Round(time.Millisecond), n.config.MaxClockSkew)
 	case reason != nil:
 		s.Error = fmt.Sprintf("%d entries are not in the kernel map: %v", s.PendingApply, reason)
 	}
@@ -192,12 +197,13 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 		Node: n.config.Node, Cluster: n.config.Cluster, Version: n.config.Version, Started: n.started,
 		Capture: string(n.watch.Mode()), CaptureReason: n.watch.Reason(),
 		Conflicts: append([]string{}, n.cluster.Conflicts()...),
-		Members:   n.Members(), Maps: maps, InSync: true,
+		Members:   n.Members(), Maps: maps,
 	}
 	s.Ready, s.NotReady = n.Ready(ctx)
+	s.InSync = s.Ready && len(n.cluster.Refused()) == 0
 	s.Healthy, s.Unhealthy = n.Healthy(ctx)
 	for _, m := range s.Members {
-		if !m.Self && m.State == "alive" && !m.InSync {
+		if !m.Self && (m.State != gossip.StateLeft && (m.State != gossip.StateAlive || !m.InSync)) {
 			s.InSync = false
 		}
 	}

@@ -17,6 +17,9 @@ const (
 	// confirmLooks bounds that wait for a key that is written in place all the
 	// time, so that no two looks are equal: then the latest look counts.
 	confirmLooks = 3
+	// vainLooks is after how many looks without two equal reads a scan's word
+	// is taken instead.
+	vainLooks = 10
 )
 
 // unsettled is a key whose kernel content must be looked at, because records
@@ -28,6 +31,7 @@ type unsettled struct {
 	lookedAt int64    // boot: when the look began
 	first    *content // what an earlier look found, if that asked for a stamp
 	stamps   int      // how often a look asked for a stamp
+	vain     int      // how often no two reads of a look agreed
 	touched  int64    // boot: the latest record that named the key without its value; 0 if none
 	again    bool     // touched since the look
 	queued   bool     // in mirror.looks
@@ -69,7 +73,7 @@ func (m *mirror) lookAfter(key string, u *unsettled, due int64) {
 // it since.
 func (m *mirror) restart(key string, now int64) {
 	if u := m.unsettled[key]; u != nil {
-		u.first, u.stamps = nil, 0
+		u.first, u.stamps, u.vain = nil, 0, 0
 		m.lookAfter(key, u, now+settleDelay)
 	}
 }
@@ -101,6 +105,9 @@ func (m *mirror) dueLooks(limit int, now int64) []string {
 	for len(m.looks) > 0 && m.looks[0].due <= now && len(keys) < limit {
 		key := heap.Pop(&m.looks).(dueLook).key
 		u := m.unsettled[key]
+		if u == nil || u.look != nil {
+			continue // settled, or looked at, by a scan
+		}
 		u.queued = false
 		if u.due > now { // put off since
 			m.lookAfter(key, u, u.due)
@@ -119,9 +126,24 @@ func (m *mirror) looked(key string, found content, at int64) {
 	m.lookedAt = append(m.lookedAt, key)
 }
 
-// unreadable postpones a key that could not be looked at.
+// unreadable postpones a key of which no two reads agreed.
 func (m *mirror) unreadable(key string, now int64) {
-	m.restart(key, now+confirmDelay)
+	u := m.unsettled[key]
+	u.vain++
+	m.lookAfter(key, u, now+confirmDelay)
+}
+
+// restless takes what a scan that began at the given time (boot) read of an
+// unsettled key that is written in place so often that no look can tell its
+// value. A scan reads under the bucket's lock, so what it says of such a key is
+// believed, unless something happened to the key since.
+func (m *mirror) restless(key string, found content, at int64) {
+	u, r := m.unsettled[key], m.recent[key]
+	if u.vain >= vainLooks && max(r.since, r.captured) < at {
+		u.vain, u.stamps = 0, confirmLooks
+		kept := found.clone()
+		m.looked(key, kept, at)
+	}
 }
 
 // settleLooked decides every key whose look is covered: upto says that all
@@ -159,10 +181,17 @@ func (m *mirror) settleKey(key string, u *unsettled, now int64, wall func(int64)
 		entry = contentOf(cur)
 	}
 	v := settle(look, entry, known, m.seed, r.base, p.prior)
+	if r.base.set && r.base != look.fingerprint(m.seed) {
+		// Only we write the base: it was overwritten, and should the value be
+		// seen again, somebody else wrote it.
+		r.base = fingerprint{}
+		m.recent[key] = r
+	}
 	if v == verdictStamp && !m.counts(look) {
-		// Not ours to send: a receiver repairs its map, others leave it be.
+		// Not ours to send. A receiver repairs its map; an entry that could not
+		// be applied is newer than this; else it stays as a local matter.
 		v = verdictInSync
-		if !m.sends && known {
+		if known && (!m.sends || waiting) {
 			v = verdictWrite
 		}
 	}
@@ -189,7 +218,7 @@ func (m *mirror) settleKey(key string, u *unsettled, now int64, wall func(int64)
 		}
 		m.queue(key, p)
 	case verdictStamp:
-		return m.stampMissed([]byte(key), look, u.touched, known && !waiting, cur, now, wall)
+		return m.stampMissed([]byte(key), u, known && !waiting, cur, now, wall)
 	case verdictInSync:
 		if waiting && look.equal(entry) {
 			delete(m.pending, key) // somebody else wrote the very same
@@ -199,11 +228,11 @@ func (m *mirror) settleKey(key string, u *unsettled, now int64, wall func(int64)
 }
 
 // stampMissed makes a version of a local write whose value was found by a look.
-func (m *mirror) stampMissed(key []byte, found content, touched int64, held bool, cur crdt.Entry, now int64, wall func(int64) int64) (crdt.Entry, bool) {
-	r := m.recent[string(key)]
-	captured := now
-	if touched > r.since {
-		captured = touched // a record gave the time, though not the value
+func (m *mirror) stampMissed(key []byte, u *unsettled, held bool, cur crdt.Entry, now int64, wall func(int64) int64) (crdt.Entry, bool) {
+	r, found := m.recent[string(key)], u.look
+	captured := u.lookedAt
+	if u.touched > r.since {
+		captured = u.touched // a record gave the time, though not the value
 	}
 	var after crdt.Timestamp
 	if held { // the kernel held the entry, so the write came after it
@@ -216,7 +245,7 @@ func (m *mirror) stampMissed(key []byte, found content, touched int64, held bool
 		return crdt.Entry{}, false
 	}
 	m.counters.Local++
-	if touched == 0 {
+	if u.touched == 0 {
 		m.counters.SettleStamps++
 	}
 	delete(m.pending, string(key))

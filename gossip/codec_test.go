@@ -38,7 +38,7 @@ func samples() map[string][]byte {
 		"ack":        encodeAck(sampleSender, []uint64{1, 300, 1 << 40}),
 		"batch":      sampleBatch().encode(sampleSender),
 		"goodbye":    encodeGoodbye(sampleSender),
-		"state":      state{Nonce: 3, Reply: true, Maps: []mapState{{Map: flows, Known: true, Digest: crdt.Digest{1, 2, 3}}, {Map: Map{Name: "x", Type: "hash", KeyBytes: 4, ValueBytes: 65536}, Refused: true}}}.encode(sampleSender),
+		"state":      state{Nonce: 3, Reply: true, Ready: true, Maps: []mapState{{Map: flows, Known: true, Digest: crdt.Digest{1, 2, 3}}, {Map: Map{Name: "x", Type: "hash", KeyBytes: 4, ValueBytes: 65536}, Refused: true}}}.encode(sampleSender),
 		"syncend":    encodeSyncEnd(sampleSender, 77),
 		"syncrefuse": encodeSyncRefuse(sampleSender, 77, "too many sessions"),
 		"syncstart":  syncStart{77, flows, digests}.encode(sampleSender),

@@ -198,7 +198,7 @@ func (c *Cluster) compare(ctx context.Context, p *peer, theirs state) ([]string,
 // replica does not answer before ctx ends, digests are left out.
 func (c *Cluster) state(ctx context.Context) state {
 	refused := c.Refused()
-	var s state
+	s := state{Ready: c.isReady()}
 	for i := range c.cfg.Maps {
 		m := mapState{Map: c.cfg.Maps[i]}
 		_, m.Refused = refused[m.Name]
@@ -213,7 +213,7 @@ func (c *Cluster) state(ctx context.Context) state {
 
 // handleState learns from a push/pull, a question or an answer.
 func (c *Cluster) handleState(p *peer, s state) {
-	c.learn(p, s.Maps)
+	c.learn(p, s)
 	if s.Nonce != 0 && !s.Reply {
 		c.mu.Lock()
 		answer := c.answers[s.Nonce]

@@ -53,6 +53,10 @@ type record struct {
 	offset  time.Duration
 	rtt     time.Duration
 	ignored map[string]bool // maps whose shape conflict was logged
+
+	metReady bool // this member was ready when the two met
+	told     bool // the member has told its state
+	wasReady bool // and was ready then, the first time
 }
 
 // Members returns this member and all others, for an hour also those that are
@@ -117,14 +121,14 @@ func (c *Cluster) arrive(node *memberlist.Node) {
 	}
 	now := c.cfg.Now()
 	r := &record{meta: m, name: node.Name, addr: node.Address(), self: node.Name == c.name,
-		state: StateAlive, since: now, maps: map[string]mapState{}, ignored: map[string]bool{}}
+		state: StateAlive, since: now, maps: map[string]mapState{}, ignored: map[string]bool{}, metReady: c.isReady()}
 	c.mu.Lock()
 	defer c.unlock()
 	if old := c.records[r.name]; old != nil {
 		if old.peer != nil {
 			old.peer.cancel()
 		}
-		r.maps = old.maps
+		r.maps, r.metReady, r.told, r.wasReady = old.maps, old.metReady, old.told, old.wasReady
 	}
 	c.records[r.name] = r
 	c.forgetLocked(now)
@@ -132,16 +136,12 @@ func (c *Cluster) arrive(node *memberlist.Node) {
 		return
 	}
 	// A restart at the same address: memberlist will need seconds to see that
-	// the earlier run is gone.
+	// the earlier run is gone. Where the clock was set back meanwhile the two
+	// can't be told apart, and memberlist has to find out.
 	for _, o := range c.records {
-		if o.Node != r.Node || o.addr != r.addr || o.name == r.name || o.gone() {
-			continue
+		if o.Node == r.Node && o.addr == r.addr && o.name != r.name && !o.self && !o.gone() && o.earlier(r.meta) {
+			c.departLocked(o, StateDead, now)
 		}
-		if r.earlier(o.meta) {
-			c.departLocked(r, StateDead, now)
-			return
-		}
-		c.departLocked(o, StateDead, now)
 	}
 	if c.joined.IsZero() {
 		c.joined = now

@@ -17,6 +17,7 @@ const (
 type state struct {
 	Nonce uint64 // pairs an answer with its question; 0 in push/pull
 	Reply bool   // an answer is wanted
+	Ready bool   // this member has done its first full exchange
 	Maps  []mapState
 }
 
@@ -28,9 +29,10 @@ type mapState struct {
 }
 
 func (s state) encode(sender string) []byte {
-	w := newFrame(kindState, sender, 3, 256+64*len(s.Maps))
+	w := newFrame(kindState, sender, 4, 256+64*len(s.Maps))
 	w.uint(s.Nonce)
 	w.flag(s.Reply)
+	w.flag(s.Ready)
 	w.array(len(s.Maps))
 	for _, m := range s.Maps {
 		w.array(6)
@@ -49,7 +51,7 @@ func (s state) encode(sender string) []byte {
 }
 
 func decodeState(r *fieldReader) (state, error) {
-	s := state{Nonce: r.uint(), Reply: r.flag()}
+	s := state{Nonce: r.uint(), Reply: r.flag(), Ready: r.flag()}
 	r.list(maxMaps, func() {
 		r.record(6, func() {
 			m := mapState{Map: Map{

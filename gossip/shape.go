@@ -7,10 +7,22 @@ import (
 )
 
 // A map must have one shape on all members. Where two differ, the member that
-// started later keeps its own out of the exchange until no living member that
+// came later keeps its own out of the exchange until no living member that
 // takes part has another shape; the earlier one goes on and ignores what the
 // later sends. Hence an established map is never given up because some refused
 // member outlives another.
+//
+// Who was ready when the two met came earlier than who was not: a newcomer
+// whose clock is behind must not stop the established. Only between two that
+// were ready, or two that were not, the time of start decides.
+
+// earlierLocked reports whether the member of r came before this one.
+func (c *Cluster) earlierLocked(r *record) bool {
+	if r.metReady != r.wasReady {
+		return r.wasReady
+	}
+	return r.earlier(c.self)
+}
 
 // Refused returns the maps that this member keeps out of the exchange, each
 // with the reason. The map is the caller's.
@@ -60,7 +72,7 @@ func (c *Cluster) reviewLocked() {
 			if r.peer == nil || !ok || theirs.Refused || ours.sameShape(theirs.Map) {
 				continue
 			}
-			if (out || r.earlier(c.self)) && (against == nil || r.earlier(against.meta)) {
+			if (out || c.earlierLocked(r)) && (against == nil || r.earlier(against.meta)) {
 				against = r
 			}
 		}
@@ -105,15 +117,18 @@ func (c *Cluster) reportLaterLocked(name string, ours *Map) {
 }
 
 // learn takes over what a member says about its maps.
-func (c *Cluster) learn(p *peer, maps []mapState) {
+func (c *Cluster) learn(p *peer, s state) {
 	c.mu.Lock()
 	defer c.unlock()
 	r := c.records[p.boot]
 	if r == nil || r.peer != p {
 		return
 	}
+	if !r.told {
+		r.told, r.wasReady = true, s.Ready
+	}
 	clear(r.maps)
-	for _, m := range maps {
+	for _, m := range s.Maps {
 		r.maps[m.Name] = m
 	}
 	c.reviewLocked()

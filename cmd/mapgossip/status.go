@@ -101,8 +101,12 @@ func syncVerdict(s mapgossip.Status, now time.Time) (verdict string, lagging []s
 		verdict = "alone: no other member is alive"
 	case s.InSync:
 		verdict = fmt.Sprintf("yes, with %s, last exchange %s", count(alive, "alive member"), ago(latest, now))
-	default:
+	case behind > 0:
 		verdict = fmt.Sprintf("not with %d of %s", behind, count(alive, "alive member"))
+	case !s.Ready:
+		verdict = "no: this member is not ready"
+	default:
+		verdict = fmt.Sprintf("with %s, not with those that do not answer", count(alive, "alive member"))
 	}
 	return verdict, lagging
 }
