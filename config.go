@@ -137,11 +137,11 @@ func (c Config) Validate() error {
 			fault("key %d of the keyring has %d bytes: want 16, 24 or 32", i+1, len(key))
 		}
 	}
-	if c.ScanInterval < 0 {
-		fault("scan interval %s: want more than 0", c.ScanInterval)
+	if c.ScanInterval != 0 && c.ScanInterval < minInterval {
+		fault("scan interval %s: want at least %s", c.ScanInterval, minInterval)
 	}
-	if c.SyncInterval <= 0 {
-		fault("sync interval %s: want more than 0", c.SyncInterval)
+	if c.SyncInterval < minInterval {
+		fault("sync interval %s: want at least %s", c.SyncInterval, minInterval)
 	}
 	if c.MaxClockSkew <= 0 {
 		fault("max clock skew %s: want more than 0", c.MaxClockSkew)
@@ -149,7 +149,10 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-const maxMapName = 64
+const (
+	maxMapName  = 64
+	minInterval = 10 * time.Millisecond // more often is a mistake
+)
 
 // validName holds names to bytes that read the same in URLs, logs and metrics.
 func validName(what, name string, limit int) error {

@@ -33,6 +33,8 @@ const (
 	minRetention  = 30 * time.Second       // what is remembered of a quiet key, at least
 	leaveTimeout  = 8 * time.Second        // handing over and leaving
 	flushTimeout  = 3 * time.Second        // of it, for the kernel's last changes
+	refusedLeave  = 2 * time.Second        // leaving when the cluster refuses this member
+	minScanTick   = 10 * time.Millisecond  // between looks whether a scan is due
 	callQueue     = 16                     // calls that may wait for the owner
 	refusalWindow = 500 * time.Millisecond // between looks at what the cluster refuses, during start-up
 )
@@ -76,8 +78,9 @@ type boundMap struct {
 	scanning bool
 	rescan   bool // something was lost: scan as soon as the present scan is over
 	lastScan time.Time
-	forgot   int64 // boot: when quiet keys were last forgotten
-	gone     error // why the kernel map is not bound
+	forgot   int64  // boot: when quiet keys were last forgotten
+	gone     error  // why the kernel map is not bound
+	told     string // the error that the log has
 	future   future
 }
 
@@ -216,10 +219,18 @@ func (n *Node) Run(ctx context.Context) error {
 	case <-running.Done():
 	}
 	group.Wait()
-	if err := context.Cause(running); !errors.Is(err, context.Canceled) {
-		return err
+	err := context.Cause(running)
+	if errors.Is(err, context.Canceled) {
+		return nil
 	}
-	return nil
+	if err != nil { // the others must not take this for a crash
+		ctx, cancel := context.WithTimeout(context.Background(), refusedLeave)
+		defer cancel()
+		if left := n.cluster.Leave(ctx); left != nil {
+			n.log.Debug("leave cluster", "error", left)
+		}
+	}
+	return err
 }
 
 // leave gives the last changes to the cluster and leaves it.

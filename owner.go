@@ -3,6 +3,7 @@ package mapgossip
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/mapgossip/mapgossip/crdt"
@@ -16,6 +17,8 @@ func (n *Node) own(ctx context.Context) {
 	defer close(n.done)
 	housekeeping := time.NewTicker(tick)
 	defer housekeeping.Stop()
+	scanning := time.NewTicker(max(min(tick, n.config.ScanInterval), minScanTick))
+	defer scanning.Stop()
 	settling := time.NewTicker(settleTick)
 	defer settling.Stop()
 	settling.Stop()
@@ -35,7 +38,9 @@ func (n *Node) own(ctx context.Context) {
 		case f := <-n.calls:
 			f()
 		case <-housekeeping.C:
-			n.housekeep(ctx)
+			n.housekeep()
+		case <-scanning.C:
+			n.scanDue(ctx)
 		case <-settling.C:
 			n.look()
 		}
@@ -152,9 +157,9 @@ func (n *Node) writeDue() {
 }
 
 // housekeep does what is due now and then.
-func (n *Node) housekeep(ctx context.Context) {
+func (n *Node) housekeep() {
 	n.measureOffset()
-	now, wall := n.kernel.Now(), n.config.Now()
+	now := n.kernel.Now()
 	retention := max(2*n.config.ScanInterval, minRetention)
 	for _, b := range n.maps {
 		b.retry(retryLimit, now)
@@ -163,13 +168,42 @@ func (n *Node) housekeep(ctx context.Context) {
 			b.forget(now - int64(retention))
 		}
 		b.note(b.kernel.Current())
-		if b.rescan || wall.Sub(b.lastScan) >= n.config.ScanInterval {
+		n.tell(b)
+	}
+}
+
+// scanDue starts the scans whose time has come.
+func (n *Node) scanDue(ctx context.Context) {
+	now := n.config.Now()
+	for _, b := range n.maps {
+		if b.rescan || now.Sub(b.lastScan) >= n.config.ScanInterval {
 			n.startScan(ctx, b)
 		}
 	}
 }
 
-// note keeps why the kernel map can't be used at present, and logs a change.
+// tell logs when something is wrong with a map, and when it is well again. That
+// the cluster refuses it, package gossip tells.
+func (n *Node) tell(b *boundMap) {
+	s := n.mapStatus(b, "")
+	kind := strings.Map(func(r rune) rune { // without the counts, which change
+		if '0' <= r && r <= '9' {
+			return -1
+		}
+		return r
+	}, s.Error)
+	switch {
+	case kind == b.told:
+		return
+	case kind == "":
+		n.log.Info("map is well again", "map", b.Name)
+	default:
+		n.log.Warn("map needs attention", "map", b.Name, "error", s.Error)
+	}
+	b.told = kind
+}
+
+// note keeps why the kernel map can't be used at present.
 func (b *boundMap) note(err error) {
 	if err == nil || errors.Is(err, mapwatch.ErrGone) {
 		b.gone = err

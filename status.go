@@ -142,7 +142,7 @@ func (n *Node) mapStatus(b *boundMap, refused string) MapStatus {
 	case refused != "":
 		s.Error = refused
 	case b.gone != nil:
-		s.Error = b.gone.Error()
+		s.Error = b.gone.Error() + "; restart the agent to bind what the target leads to"
 	case !b.future.refused.IsZero() && n.config.Now().Sub(b.future.refused) < 3*n.config.SyncInterval:
 		s.Error = fmt.Sprintf("entries of member %s are not taken yet: their time is %v ahead of this host's clock, more than the %v of --max-clock-skew; mend whichever clock is wrong",
 			b.future.member, b.future.ahead.Round(time.Millisecond), n.config.MaxClockSkew)

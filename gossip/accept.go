@@ -1,10 +1,12 @@
 package gossip
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -112,7 +114,7 @@ func (t *transport) hand(stream net.Conn, session *yamux.Session, own chan struc
 			return false
 		}
 	}
-	counted := &countedConn{Conn: stream, release: func() { <-own; <-t.slots }}
+	counted := &countedConn{Conn: stream, held: &t.held, release: func() { <-own; <-t.slots }}
 	select {
 	case t.streams <- counted:
 		return true
@@ -123,15 +125,35 @@ func (t *transport) hand(stream net.Conn, session *yamux.Session, own chan struc
 	return false
 }
 
-// countedConn gives its slot back when it is closed.
+// errInboundBudget ends a stream when the members' streams hold too much.
+var errInboundBudget = errors.New("too many bytes of inbound messages at once")
+
+// countedConn gives its slot back when it is closed. memberlist keeps all that
+// it reads of a stream until the message is whole, up to 20 MiB, from anybody
+// who knows the cluster's name: so what long streams hold together is bounded
+// too. A message that is cut off so comes again by anti-entropy.
 type countedConn struct {
 	net.Conn
 	once    sync.Once
 	release func()
+	held    *atomic.Int64 // bytes past freeStreamBytes, all inbound streams
+	read    int64         // of this one
+}
+
+func (c *countedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.read += int64(n)
+	if over := min(int64(n), c.read-freeStreamBytes); over > 0 && c.held.Add(over) > maxHeldBytes {
+		return 0, errInboundBudget
+	}
+	return n, err
 }
 
 func (c *countedConn) Close() error {
-	defer c.once.Do(c.release)
+	defer c.once.Do(func() {
+		c.held.Add(-max(0, c.read-freeStreamBytes))
+		c.release()
+	})
 	return c.Conn.Close()
 }
 

@@ -181,9 +181,11 @@ func printable(s string) bool {
 	return true
 }
 
-// splitSeed takes HOST, HOST:PORT, IPv6 or [IPv6]:PORT apart.
+// splitSeed takes HOST, HOST:PORT, IPv6, [IPv6] or [IPv6]:PORT apart.
 func splitSeed(seed string, defaultPort uint16) (host string, port uint16, err error) {
-	if addr, err := netip.ParseAddr(seed); err == nil {
+	bare, bracketed := strings.CutPrefix(seed, "[")
+	bare, closed := strings.CutSuffix(bare, "]")
+	if addr, err := netip.ParseAddr(bare); err == nil && bracketed == closed && (!bracketed || addr.Is6()) {
 		return addr.String(), defaultPort, nil
 	}
 	host, text, err := net.SplitHostPort(seed)

@@ -56,6 +56,7 @@ func (c *Cluster) joinRound() {
 	wanted, own := c.resolveSeeds()
 	members := make(map[netip.AddrPort]bool)
 	var lost []netip.AddrPort
+	var elsewhere netip.AddrPort // what we advertise, where it is not this host's
 	c.mu.Lock()
 	living := c.livingLocked()
 	for _, r := range c.records {
@@ -65,6 +66,9 @@ func (c *Cluster) joinRound() {
 		}
 		switch {
 		case r.self:
+			if !own[addr] {
+				elsewhere = addr
+			}
 			own[addr] = true
 		case r.peer != nil:
 			members[addr] = true
@@ -108,6 +112,9 @@ func (c *Cluster) joinRound() {
 			tries[addr] = ""
 		}
 	}
+	if c.transport != nil && elsewhere.IsValid() {
+		tries[elsewhere] = "" // ourselves behind a translation, or another member that advertises the same
+	}
 	var wg sync.WaitGroup
 	for addr, seed := range tries {
 		wg.Go(func() { c.join(addr, seed) })
@@ -138,17 +145,12 @@ func (c *Cluster) join(addr netip.AddrPort, seed string) {
 // resolve, and the addresses of this host at our port.
 func (c *Cluster) resolveSeeds() (wanted map[string][]netip.AddrPort, own map[netip.AddrPort]bool) {
 	own = make(map[netip.AddrPort]bool)
-	port := uint16(DefaultPort)
-	if c.cfg.Bind.IsValid() && c.cfg.Bind.Port() != 0 {
-		port = c.cfg.Bind.Port()
-	}
 	if c.transport != nil {
-		port = uint16(c.transport.port())
-		own = hostAddrs(c.cfg.Bind.Addr(), port)
+		own = hostAddrs(c.cfg.Bind.Addr(), uint16(c.transport.port()))
 	}
 	wanted = make(map[string][]netip.AddrPort, len(c.cfg.Seeds))
 	for _, seed := range c.cfg.Seeds {
-		host, seedPort, err := splitSeed(seed, port)
+		host, seedPort, err := splitSeed(seed, DefaultPort)
 		if err != nil {
 			continue // Validate refused it
 		}

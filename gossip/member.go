@@ -60,15 +60,22 @@ type record struct {
 }
 
 // Members returns this member and all others, for an hour also those that are
-// gone unless a later run of the same node ID lives, sorted by node ID, the living first. The slice is the caller's.
+// gone; of the runs of one node ID that are gone just the latest, and none if
+// one lives. Sorted by node ID, the living first. The slice is the caller's.
 func (c *Cluster) Members() []Member {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	members := make([]Member, 0, len(c.records))
 	living := c.livingLocked()
+	latest := make(map[string]*record) // of those that are gone, by node ID
 	for _, r := range c.records {
-		if r.gone() && living[r.Node] {
-			continue // an earlier run of a member that is back
+		if o := latest[r.Node]; r.gone() && (o == nil || o.since.Before(r.since)) {
+			latest[r.Node] = r
+		}
+	}
+	for _, r := range c.records {
+		if r.gone() && (living[r.Node] || latest[r.Node] != r) {
+			continue // an earlier run
 		}
 		members = append(members, Member{
 			Node: r.Node, Name: r.name, Addr: r.addr, State: r.state, Self: r.self, BootID: r.BootID,

@@ -45,6 +45,10 @@ func (c *Cluster) Conflicts() []string {
 		if r.peer == nil {
 			continue
 		}
+		if self := c.records[c.name]; self != nil && r.addr == self.addr && r.Node != self.Node {
+			conflicts = append(conflicts, fmt.Sprintf("member %s advertises this member's address %s: members can't tell the two apart; give each its own --advertise",
+				r.Node, r.addr))
+		}
 		for name, theirs := range r.maps {
 			ours := c.maps[name]
 			if ours == nil || ours.sameShape(theirs.Map) {

@@ -34,6 +34,10 @@ const (
 	maxSessionsOneIP  = 128
 	maxStreamsIn      = 512 // all sessions
 	maxStreamsSession = 64
+	// A stream may be freeStreamBytes long for nothing: more than a full frame.
+	// What longer ones hold beyond that is bounded for all together.
+	freeStreamBytes = 512 << 10
+	maxHeldBytes    = 128 << 20
 )
 
 // transport is memberlist's network on one TCP and one UDP port. A TCP
@@ -50,6 +54,8 @@ type transport struct {
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 	slots   chan struct{} // inbound streams, all sessions
+
+	held atomic.Int64 // see countedConn
 
 	bad, refused atomic.Uint64
 

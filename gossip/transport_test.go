@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -208,4 +209,42 @@ func TestUnspecifiedBindAdvertisesAnAddress(t *testing.T) {
 	}
 	b := real(t, "b", func(c *Config) { c.Seeds = []string{a.addr} })
 	within(t, 10*time.Second, "ready", ready(a, b))
+}
+
+// TestInboundBytesAreBounded: streams that send without end are cut once they
+// hold too much together, and give it back.
+func TestInboundBytesAreBounded(t *testing.T) {
+	var held atomic.Int64
+	endless := func() *countedConn {
+		ours, theirs := net.Pipe()
+		go func() {
+			chunk := make([]byte, 64<<10)
+			for {
+				if _, err := theirs.Write(chunk); err != nil {
+					return
+				}
+			}
+		}()
+		t.Cleanup(func() { ours.Close() })
+		return &countedConn{Conn: ours, held: &held, release: func() {}}
+	}
+	buffer := make([]byte, 64<<10)
+	first, second := endless(), endless()
+	for first.read < 100<<20 {
+		if _, err := first.Read(buffer); err != nil {
+			t.Fatalf("after %d bytes: %v", first.read, err)
+		}
+	}
+	var err error
+	for err == nil {
+		_, err = second.Read(buffer)
+	}
+	if !errors.Is(err, errInboundBudget) || second.read > 30<<20 {
+		t.Errorf("the second stream ended after %d bytes: %v", second.read, err)
+	}
+	first.Close()
+	second.Close()
+	if n := held.Load(); n != 0 {
+		t.Errorf("%d bytes are still held", n)
+	}
 }

@@ -34,7 +34,7 @@ func TestValidateReportsAllFaults(t *testing.T) {
 }
 
 func TestSplitSeed(t *testing.T) {
-	for seed, want := range map[string]string{"h": "h 7", "h:1": "h 1", "::1": "::1 7", "[::1]:80": "::1 80", "10.0.0.1": "10.0.0.1 7"} {
+	for seed, want := range map[string]string{"h": "h 7", "h:1": "h 1", "::1": "::1 7", "[::1]:80": "::1 80", "[::1]": "::1 7", "10.0.0.1": "10.0.0.1 7"} {
 		host, port, err := splitSeed(seed, 7)
 		if got := strings.TrimSpace(host + " " + netip.AddrPortFrom(netip.IPv4Unspecified(), port).String()[8:]); err != nil || got != want {
 			t.Errorf("seed %s: %q, %v; want %q", seed, got, err, want)

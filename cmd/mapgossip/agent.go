@@ -21,6 +21,8 @@ func runAgent(ctx context.Context, args []string, env environment, stdout, stder
 	if err != nil {
 		return err
 	}
+	// A log that nobody reads any more must not end the agent.
+	signal.Ignore(syscall.SIGPIPE)
 	log := newLogger(stderr, o.level, o.logFormat)
 	if o.keyring != "" {
 		warnOpenKeyring(log, o.keyring)
