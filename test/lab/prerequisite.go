@@ -61,25 +61,25 @@ func Install(ctx context.Context, w io.Writer, programs ...string) error {
 	}
 	fmt.Fprintf(w, "running: %s\n", line)
 	install := append([]string{"install", "-q", "-y", "--no-install-recommends"}, packages...)
-	if err := apt(ctx, w, install...); err == nil {
+	if err := apt(ctx, install...); err == nil {
 		return nil
 	}
 	// The package lists may be old, or, in a fresh container, absent.
-	if err := apt(ctx, w, "update", "-q"); err != nil {
+	if err := apt(ctx, "update", "-q"); err != nil {
 		return err
 	}
-	return apt(ctx, w, install...)
+	return apt(ctx, install...)
 }
 
-func apt(ctx context.Context, w io.Writer, arguments ...string) error {
+// apt runs apt-get; what it prints is in the error.
+func apt(ctx context.Context, arguments ...string) error {
 	cmd := exec.CommandContext(ctx, "apt-get", arguments...)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-	cmd.Stdout, cmd.Stderr = w, w
-	if err := cmd.Run(); err != nil {
+	if out, err := cmd.CombinedOutput(); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
 			return fmt.Errorf("install what is missing: %w; install it by this machine's own means", err)
 		}
-		return fmt.Errorf("apt-get %s: %w", arguments[0], err)
+		return fmt.Errorf("apt-get %s: %w\n%s", arguments[0], err, out)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -117,18 +118,21 @@ func (s suite) find(ctx context.Context, series string, progress io.Writer) (can
 	if err != nil {
 		return candidate{}, err
 	}
-	best := newest(all)
-	c := candidate{suite: s, release: strings.TrimPrefix(best.name, "linux-image-"), packages: []pkg{best}}
-	// Since 6.19 Debian's linux-image is empty and depends on where things are.
-	if parts := splitParts(best, c.release); len(parts) > 0 {
-		if c.packages, err = s.show(ctx, parts...); err != nil {
-			return candidate{}, err
+	// The archive forgets packages piece by piece: an older kernel may be whole
+	// where the newest is not.
+	slices.SortFunc(all, func(a, b pkg) int { return compareVersions(b.version, a.version) })
+	for _, p := range all {
+		c := candidate{suite: s, release: strings.TrimPrefix(p.name, "linux-image-"), packages: []pkg{p}}
+		// Since 6.19 Debian's linux-image is empty and depends on where things are.
+		parts := splitParts(p, c.release)
+		if len(parts) == 0 {
+			return c, nil
 		}
-		if len(c.packages) != len(parts) {
-			return candidate{}, fmt.Errorf("%s has no %s", s.name, strings.Join(parts, ", "))
+		if c.packages, err = s.show(ctx, parts...); err == nil && len(c.packages) == len(parts) {
+			return c, nil
 		}
 	}
-	return c, nil
+	return candidate{}, fmt.Errorf("%s has no complete kernel %s: %w", s.name, series, ErrSeries)
 }
 
 // kernelNames picks the signed cloud kernels of the series from a list of packages, one a line.
@@ -142,22 +146,18 @@ func kernelNames(list []byte, series string) (names []string) {
 	return names
 }
 
+// splitParts are the packages that have the files of p, if p itself is empty. A
+// linux-base is one of them only then: elsewhere it just runs hooks.
 func splitParts(p pkg, release string) (parts []string) {
+	if !strings.Contains(p.depends, "linux-binary-"+release+" ") {
+		return nil
+	}
 	for _, part := range []string{"linux-base-" + release, "linux-binary-" + release, "linux-modules-" + release} {
 		if strings.Contains(p.depends, part+" ") {
 			parts = append(parts, part)
 		}
 	}
 	return parts
-}
-
-func newest(all []pkg) (best pkg) {
-	for _, p := range all {
-		if best.name == "" || compareVersions(p.version, best.version) > 0 {
-			best = p
-		}
-	}
-	return best
 }
 
 func (s suite) show(ctx context.Context, names ...string) ([]pkg, error) {
