@@ -3,7 +3,6 @@
 package test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -114,32 +113,15 @@ func together(t *testing.T, commands map[*lab.Host]string) {
 type agent struct {
 	host *lab.Host
 	cmd  *lab.Cmd
-	log  *syncBuffer
+	log  *stage.Log
 	told sync.Once
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 // startAgent starts one with the given arguments; it is stopped when t ends,
 // and its log shown if t failed.
 func startAgent(t *testing.T, h *lab.Host, args string, prefix ...string) *agent {
 	t.Helper()
-	a := &agent{host: h, log: &syncBuffer{}}
+	a := &agent{host: h, log: new(stage.Log)}
 	argv := append(prefix, "mapgossip", "agent")
 	a.cmd = h.Command(context.Background(), append(argv, strings.Fields(args)...)...)
 	a.cmd.Stdout, a.cmd.Stderr = a.log, a.log

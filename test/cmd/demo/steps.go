@@ -1,40 +1,21 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/mapgossip/mapgossip/test/lab"
+	"github.com/mapgossip/mapgossip/test/stage"
 )
 
 // running is an agent on a host.
 type running struct {
 	cmd *lab.Cmd
-	log *logBuffer
-}
-
-// logBuffer keeps what an agent says, for when something goes wrong.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
+	log *stage.Log
 }
 
 // fail keeps the first error, with what the agents said.
@@ -75,7 +56,7 @@ func (d *demo) run(h *lab.Host, command string) {
 		return
 	}
 	fmt.Fprintf(d.out, "  %-6s # %s &\n", h.Name(), command)
-	a := running{h.Command(d.ctx, strings.Fields(command)...), new(logBuffer)}
+	a := running{h.Command(d.ctx, strings.Fields(command)...), new(stage.Log)}
 	a.cmd.Stdout, a.cmd.Stderr = a.log, a.log
 	if d.agents == nil {
 		d.agents = make(map[*lab.Host]running)
