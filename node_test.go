@@ -82,7 +82,7 @@ func TestLateJoiner(t *testing.T) {
 // back, or were never made, applies fail and packets vanish. All ends equal,
 // and every value is one that somebody wrote for that key.
 func TestFaults(t *testing.T) {
-	for seed := range uint64(8) {
+	for seed := range uint64(9 / fewer) {
 		synctest.Test(t, func(t *testing.T) {
 			dice := rand.New(rand.NewPCG(seed, seed))
 			r := newRig(t, seed, simnet.Link{Delay: time.Millisecond, Jitter: 5 * time.Millisecond, Loss: 0.2, Duplicate: 0.1})
