@@ -371,3 +371,30 @@ func TestInSync(t *testing.T) {
 		}
 	})
 }
+
+// TestOwnFormerRun: a member that was killed and starts again at its address
+// does not take its former run for a member.
+func TestOwnFormerRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, lan)
+		r.add()
+		b := r.add()
+		pass(20 * time.Second)
+		r.net.Kill(b.addr)
+		config, kernel, m := r.prepare(1, mapwatch.Shape{})
+		again := r.start(config, kernel, m)
+		pass(2 * time.Second)
+		for _, m := range again.Members() {
+			if m.Node == "n1" && !m.Self {
+				t.Errorf("its former run is a member: %+v", m)
+			}
+		}
+		begin := time.Now()
+		again.stop()
+		err := <-again.ended
+		again.ended <- err
+		if took := time.Since(begin); err != nil || took > 3*time.Second {
+			t.Errorf("left with %v after %v", err, took)
+		}
+	})
+}

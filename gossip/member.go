@@ -89,6 +89,14 @@ func (c *Cluster) Members() []Member {
 	return members
 }
 
+// address is where the member is dialed; empty for nil.
+func (r *record) address() string {
+	if r == nil {
+		return ""
+	}
+	return r.addr
+}
+
 func (r *record) gone() bool { return r.state == StateDead || r.state == StateLeft }
 
 // livingLocked returns the node IDs that have a living member.
@@ -140,6 +148,10 @@ func (c *Cluster) arrive(node *memberlist.Node) {
 	c.records[r.name] = r
 	c.forgetLocked(now)
 	if r.self || c.closed {
+		return
+	}
+	if r.Node == c.self.Node && r.addr == c.records[c.name].address() {
+		c.departLocked(r, StateDead, now) // our own former run: nobody else is at our address
 		return
 	}
 	// A restart at the same address: memberlist will need seconds to see that

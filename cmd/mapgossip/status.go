@@ -141,6 +141,9 @@ func advise(s mapgossip.Status, now time.Time) (advice []string) {
 			add("%s has exchanged nothing for %s: look at the log of both agents, and whether TCP passes to %s", m.Node, rounded(now.Sub(m.LastSync)), m.Addr)
 		}
 	}
+	if !s.Ready && len(advice) == 0 {
+		add("see above why it is not ready: a seed must be up, reachable by TCP and UDP, and have the same --cluster and --keyring")
+	}
 	if !s.InSync && len(advice) == 0 {
 		add("nothing yet: the next exchange (--sync-interval) repairs differences; look again then")
 	}

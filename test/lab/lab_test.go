@@ -177,10 +177,13 @@ func exercise(t *testing.T, l *lab.Lab) {
 		}
 		var conn net.Conn
 		for conn == nil { // until it listens
-			conn, _ = a.DialContext(deadline(t), "tcp", "127.0.0.1:7946")
+			var err error
+			if conn, err = a.DialContext(deadline(t), "tcp", "127.0.0.1:7946"); err == nil {
+				break // it may have answered and ended by now
+			}
 			select {
 			case <-serve.Done():
-				t.Fatal(serve.Wait())
+				t.Fatalf("nobody listened: %v, %v", err, serve.Wait())
 			default:
 			}
 		}

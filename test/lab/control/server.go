@@ -36,7 +36,7 @@ func Serve(c io.ReadWriteCloser) error {
 	defer s.killAll()
 	for {
 		stream, err := session.AcceptStream()
-		if errors.Is(err, io.EOF) || errors.Is(err, yamux.ErrSessionShutdown) {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, yamux.ErrSessionShutdown) {
 			return nil
 		}
 		if err != nil {
