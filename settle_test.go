@@ -16,7 +16,7 @@ func stories() []story {
 				for _, first := range []string{"old", "now", "ahead"} {
 					for _, second := range []string{"now", "ahead"} {
 						for _, kind := range []string{"values", "local delete", "remote delete", "refusal", "touched", "repeat"} {
-							if (kind == "refusal" || kind == "repeat") && lost >= 0 {
+							if (kind == "refusal" || kind == "repeat") && lost >= 0 || kind == "touched" && lost > 0 {
 								continue
 							}
 							s := story{lost: lost, step: step, base: base, scans: 1,
