@@ -33,7 +33,7 @@ test: test-unit test-explore test-lab test-e2e ## all tests, on this kernel and 
 test-unit: # every package under the race detector; map syscalls on this kernel
 	MAPGOSSIP_NO_SKIP=$(NO_SKIP) $(GO) test -race ./...
 
-test-explore: # every interleaving that can befall a key, 20 million states, and all seeds
+test-explore: # every interleaving that can befall a key, and all seeds
 	MAPGOSSIP_EXHAUSTIVE=1 $(GO) test -count=1 -timeout 20m .
 
 test-lab: # the emulated machines themselves

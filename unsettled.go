@@ -105,10 +105,13 @@ func (m *mirror) dueLooks(limit int, now int64) []string {
 	for len(m.looks) > 0 && m.looks[0].due <= now && len(keys) < limit {
 		key := heap.Pop(&m.looks).(dueLook).key
 		u := m.unsettled[key]
-		if u == nil || u.look != nil {
-			continue // settled, or looked at, by a scan
+		if u == nil {
+			continue // settled by what a scan read
 		}
 		u.queued = false
+		if u.look != nil {
+			continue // a scan has looked
+		}
 		if u.due > now { // put off since
 			m.lookAfter(key, u, u.due)
 			continue

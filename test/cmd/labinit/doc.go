@@ -1,4 +1,4 @@
-// Labinit is the first process of each host of a lab (package test/lab): the init of a
+// Command labinit is the first process of each host of a lab (package test/lab): the init of a
 // guest under emulation, or of a set of namespaces of this machine. It sets up file systems and
 // network, and serves the control channel until that ends; then the host goes down.
 //
