@@ -101,7 +101,7 @@ func (w *world) then(next step) (*world, error) {
 	c.key = c.newKey()
 	if e, ok := w.m.store.Get([]byte(w.key)); ok {
 		e.Key = []byte(c.key)
-		if _, err := w.m.store.Merge(e); err != nil {
+		if _, _, err := w.m.store.Merge(e); err != nil {
 			return nil, err
 		}
 	}

@@ -125,7 +125,7 @@ func (m *mirror) record(c mapwatch.Change, wall, now int64) (crdt.Entry, bool) {
 	}
 	e := crdt.Entry{Key: c.Key, Value: c.Value, Deleted: !got.present,
 		Version: crdt.Version{Time: m.clock.Stamp(wall, after), Member: m.member}}
-	won, err := m.store.Merge(e)
+	_, won, err := m.store.Merge(e)
 	if err != nil { // a shape that the capture vouches for: only a scan can tell what happened
 		m.unsettle(key, now)
 		return crdt.Entry{}, false
@@ -168,7 +168,7 @@ func (m *mirror) remote(e crdt.Entry, now int64) (bool, error) {
 	}
 	prior := before.fingerprint(m.seed)
 	same := known && cur.SameContent(e) || !known && e.Deleted
-	won, err := m.store.Merge(e)
+	_, won, err := m.store.Merge(e)
 	if err != nil || !won {
 		return false, err
 	}

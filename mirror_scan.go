@@ -21,7 +21,7 @@ func (m *mirror) scanned(keys, values []byte, n int, importing bool, at, now int
 		e, known := m.store.Get(key)
 		if !known && importing && m.counts(content{true, value}) {
 			// The error is a wrong size, which the scan's contract rules out.
-			_, _ = m.store.Merge(crdt.Entry{Key: key, Value: value, Version: crdt.Version{Member: m.member}})
+			_, _, _ = m.store.Merge(crdt.Entry{Key: key, Value: value, Version: crdt.Version{Member: m.member}})
 			matched++
 			continue
 		}

@@ -1,6 +1,7 @@
 package mapgossip
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -262,16 +263,13 @@ func TestFutureTimes(t *testing.T) {
 
 func entryOf(t *testing.T, n *rigNode, key int) (e crdt.Entry) {
 	t.Helper()
-	entries, err := replica{n.Node}.BucketEntries(t.Context(), "flows", []int{crdt.BucketOf(number(key))})
-	if err != nil {
-		t.Fatal(err)
+	err := replica{n.Node}.Read(t.Context(), "flows", func(s *crdt.Store) {
+		e, _ = s.Get(number(key))
+		e.Key, e.Value = bytes.Clone(e.Key), bytes.Clone(e.Value)
+	})
+	if err != nil || e.Key == nil {
+		t.Fatalf("no entry for key %d: %v", key, err)
 	}
-	for _, e := range entries {
-		if string(e.Key) == string(number(key)) {
-			return e
-		}
-	}
-	t.Fatalf("no entry for key %d", key)
 	return e
 }
 

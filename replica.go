@@ -1,7 +1,6 @@
 package mapgossip
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -50,27 +49,7 @@ func (r replica) Merge(ctx context.Context, name, from string, entries []crdt.En
 	})
 }
 
-// Digest returns the digest of one map.
-func (r replica) Digest(ctx context.Context, name string) (d crdt.Digest, err error) {
-	err = r.on(ctx, name, func(b *boundMap) { d = b.store.Digest() })
-	return d, err
-}
-
-// BucketDigests returns the digest of each bucket of one map.
-func (r replica) BucketDigests(ctx context.Context, name string) (digests []uint64, err error) {
-	err = r.on(ctx, name, func(b *boundMap) { digests = b.store.BucketDigests() })
-	return digests, err
-}
-
-// BucketEntries copies the entries of some buckets of one map.
-func (r replica) BucketEntries(ctx context.Context, name string, buckets []int) (entries []crdt.Entry, err error) {
-	err = r.on(ctx, name, func(b *boundMap) {
-		for _, i := range buckets {
-			for e := range b.store.Bucket(i) {
-				e.Key, e.Value = bytes.Clone(e.Key), bytes.Clone(e.Value)
-				entries = append(entries, e)
-			}
-		}
-	})
-	return entries, err
+// Read calls fn with the store of one map on the owner.
+func (r replica) Read(ctx context.Context, name string, fn func(*crdt.Store)) error {
+	return r.on(ctx, name, func(b *boundMap) { fn(b.store) })
 }

@@ -243,7 +243,7 @@ func (m *mirror) stampMissed(key []byte, u *unsettled, held bool, cur crdt.Entry
 	}
 	e := crdt.Entry{Key: key, Value: found.value, Deleted: !found.present,
 		Version: crdt.Version{Time: m.clock.Stamp(wall(captured), after), Member: m.member}}
-	won, err := m.store.Merge(e)
+	_, won, err := m.store.Merge(e)
 	if err != nil || !won {
 		return crdt.Entry{}, false
 	}

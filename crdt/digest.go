@@ -37,6 +37,21 @@ func BucketOf(key []byte) int {
 	return int(h % Buckets)
 }
 
+// PartOf returns the part of its bucket that key belongs to, when buckets are
+// divided into that many (a power of two, up to 65536): 0 to parts-1, the same
+// on every member and architecture.
+func PartOf(key []byte, parts int) int {
+	h, _ := sipHash(bucketHash0, bucketHash1, key)
+	return int(h/Buckets) & (parts - 1)
+}
+
+const fingerprintMask = 1<<48 - 1
+
+func fingerprintOf(encoded []byte, salt uint64) uint64 {
+	h, _ := sipHash(entryHash0^salt, entryHash1, encoded)
+	return h & fingerprintMask
+}
+
 // lanes are the running sums of a digest.
 type lanes struct{ a, b uint64 }
 

@@ -150,7 +150,7 @@ func FuzzParseEntry(f *testing.F) {
 		// Whatever parses is mergeable into a store of its shape.
 		if len(e.Key)+len(e.Value) < 1<<16 {
 			size := len(e.Value)
-			if changed, err := crdt.NewStore(len(e.Key), size).Merge(e); err != nil || !changed {
+			if _, changed, err := crdt.NewStore(len(e.Key), size).Merge(e); err != nil || !changed {
 				t.Fatalf("merge %+v: %v, %v", e, changed, err)
 			}
 		}

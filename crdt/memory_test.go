@@ -66,9 +66,9 @@ func TestMergeAllocations(t *testing.T) {
 	older := with(sample, func(e *crdt.Entry) { e.Version.Time.Wall-- })
 	mustMerge(t, s, newer)
 	for name, f := range map[string]func(){
-		"merge an older entry": func() { _, _ = s.Merge(older) },
-		"merge the same entry": func() { _, _ = s.Merge(newer) },
-		"replace a value":      func() { newer.Version.Time.Wall++; _, _ = s.Merge(newer) },
+		"merge an older entry": func() { _, _, _ = s.Merge(older) },
+		"merge the same entry": func() { _, _, _ = s.Merge(newer) },
+		"replace a value":      func() { newer.Version.Time.Wall++; _, _, _ = s.Merge(newer) },
 		"get":                  func() { _, _ = s.Get(sample.Key) },
 		"digest":               func() { _ = s.Digest() },
 	} {

@@ -66,8 +66,13 @@ func NewStore(keyBytes, valueBytes int) *Store {
 	}
 }
 
+// Slot is the place of a key in a Store, from 0 up: an index for whoever keeps
+// something beside the store for each key. A key keeps its slot for as long as
+// the store knows it, as a tombstone too.
+type Slot uint32
+
 // Merge takes e in if it is greater (Entry.Compare) than what the store holds
-// for its key, and reports whether it did. Any entries merged in any order, any
+// for its key, and reports whether it did, and the key's slot. Any entries merged in any order, any
 // number of times, leave the same store: merging is commutative, associative
 // and idempotent.
 //
@@ -76,16 +81,16 @@ func NewStore(keyBytes, valueBytes int) *Store {
 // before. What is kept is copied: the caller may reuse Key and Value. Merging an
 // entry that is not newer does not allocate, and neither does one that replaces
 // a value by a value of a known member.
-func (s *Store) Merge(e Entry) (changed bool, err error) {
+func (s *Store) Merge(e Entry) (slot Slot, changed bool, err error) {
 	if err := s.check(e); err != nil {
-		return false, err
+		return 0, false, err
 	}
 	b, tag := &s.buckets[BucketOf(e.Key)], s.tag(e.Key)
 	i, found := s.find(b, tag, e.Key)
 	if found {
 		old := s.entry(i)
 		if e.Compare(old) <= 0 {
-			return false, nil
+			return Slot(i), false, nil
 		}
 		l := s.lanesOf(old)
 		b.sum -= l.a
@@ -98,7 +103,7 @@ func (s *Store) Merge(e Entry) (changed bool, err error) {
 	l := s.lanesOf(s.entry(i))
 	b.sum += l.a
 	s.sum = lanes{s.sum.a + l.a, s.sum.b + l.b}
-	return true, nil
+	return Slot(i), true, nil
 }
 
 // Get returns the entry of key, which may be a tombstone; false if the key was
@@ -114,6 +119,26 @@ func (s *Store) Get(key []byte) (Entry, bool) {
 	}
 	return s.entry(i), true
 }
+
+// Find returns the slot of key; false if the key was never heard of.
+func (s *Store) Find(key []byte) (Slot, bool) {
+	if len(key) != s.keyBytes {
+		return 0, false
+	}
+	i, ok := s.find(&s.buckets[BucketOf(key)], s.tag(key), key)
+	return Slot(i), ok
+}
+
+// At returns the entry in a slot, as Get does; false if the slot holds none.
+func (s *Store) At(slot Slot) (Entry, bool) {
+	if slot >= s.Slots() {
+		return Entry{}, false
+	}
+	return s.entry(uint32(slot)), true
+}
+
+// Slots returns a number above every slot in use.
+func (s *Store) Slots() Slot { return Slot(s.records.next) }
 
 // Len returns the number of live entries and of tombstones.
 func (s *Store) Len() (entries, tombstones int) {
@@ -156,6 +181,45 @@ func (s *Store) Bucket(i int) iter.Seq[Entry] {
 		}
 		for _, cell := range s.buckets[i].cells {
 			if cell != 0 && !yield(s.entry(uint32(cell)-1)) {
+				return
+			}
+		}
+	}
+}
+
+// BucketParts adds to sums, for each part of bucket i, the fingerprints of its
+// entries: two stores hold the same entries in a part if the sums at its place
+// are equal, but for a collision. There are len(sums) parts (see PartOf). It
+// costs a hash of each entry in the bucket.
+func (s *Store) BucketParts(i int, salt uint64, sums []uint64) {
+	for e := range s.Bucket(i) {
+		s.scratch = e.AppendBinary(s.scratch[:0])
+		at := PartOf(e.Key, len(sums))
+		sums[at] = (sums[at] + fingerprintOf(s.scratch, salt)) & fingerprintMask
+	}
+}
+
+// Fingerprint stands for the entry in a slot, among the entries of one part,
+// in one comparison of two stores: the lower 48 bits of a hash that salt makes
+// another one in each comparison, so that a collision does not last. 0 for a
+// slot that holds no entry.
+func (s *Store) Fingerprint(slot Slot, salt uint64) uint64 {
+	e, ok := s.At(slot)
+	if !ok {
+		return 0
+	}
+	s.scratch = e.AppendBinary(s.scratch[:0])
+	return fingerprintOf(s.scratch, salt)
+}
+
+// BucketSlots yields the slots of the keys whose BucketOf is i, like Bucket.
+func (s *Store) BucketSlots(i int) iter.Seq[Slot] {
+	return func(yield func(Slot) bool) {
+		if i < 0 || i >= len(s.buckets) {
+			return
+		}
+		for _, cell := range s.buckets[i].cells {
+			if cell != 0 && !yield(Slot(uint32(cell)-1)) {
 				return
 			}
 		}

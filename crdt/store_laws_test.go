@@ -13,7 +13,7 @@ func mustMerge(t interface {
 	Fatalf(string, ...any)
 }, s *crdt.Store, e crdt.Entry) bool {
 	t.Helper()
-	changed, err := s.Merge(e)
+	_, changed, err := s.Merge(e)
 	if err != nil {
 		t.Fatalf("merge %+v: %v", e, err)
 	}
@@ -132,7 +132,7 @@ func TestStoreAgainstTwin(t *testing.T) {
 			"refuse": func(t *rapid.T) {
 				e := entries().Draw(t, "entry")
 				spoil := rapid.SampledFrom(spoilers).Draw(t, "spoiler")
-				if changed, err := stores[0].Merge(spoil.apply(e)); changed || err == nil {
+				if _, changed, err := stores[0].Merge(spoil.apply(e)); changed || err == nil {
 					t.Fatalf("%s: changed %v, %v", spoil.name, changed, err)
 				}
 			},

@@ -34,7 +34,7 @@ var spoilers = []spoiler{
 func TestMergeRefuses(t *testing.T) {
 	for _, spoil := range spoilers {
 		s := crdt.NewStore(keyBytes, valueBytes)
-		changed, err := s.Merge(spoil.apply(sample))
+		_, changed, err := s.Merge(spoil.apply(sample))
 		if changed || !errors.Is(err, spoil.want) {
 			t.Errorf("%s: changed %v, %v", spoil.name, changed, err)
 		}

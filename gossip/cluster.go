@@ -23,13 +23,9 @@ type Replica interface {
 	// entries and their slices may be used after the return, but a key or
 	// value that is kept should be copied: it pins a frame of up to 256 KiB.
 	Merge(ctx context.Context, mapName string, from string, entries []crdt.Entry) error
-	// Digest of all entries of the map.
-	Digest(ctx context.Context, mapName string) (crdt.Digest, error)
-	// BucketDigests has crdt.Buckets elements.
-	BucketDigests(ctx context.Context, mapName string) ([]uint64, error)
-	// BucketEntries returns copies of the entries in these buckets. It is
-	// called with few buckets at a time to stay bounded.
-	BucketEntries(ctx context.Context, mapName string, buckets []int) ([]crdt.Entry, error)
+	// Read calls fn with the map's store, which fn only reads, keeps nothing
+	// of, and leaves within some milliseconds: merges wait for it.
+	Read(ctx context.Context, mapName string, fn func(*crdt.Store)) error
 }
 
 // Cluster is this member's side of the network. All methods are safe for

@@ -182,7 +182,7 @@ func (c *Cluster) compare(ctx context.Context, p *peer, theirs state) ([]string,
 		if !m.Known {
 			return nil, fmt.Errorf("map %s: the member tells no digest", m.Name)
 		}
-		ours, err := c.replica.Digest(ctx, m.Name)
+		ours, err := c.digest(ctx, m.Name)
 		if err != nil {
 			return nil, fmt.Errorf("digest of map %s: %w", m.Name, err)
 		}
@@ -203,7 +203,7 @@ func (c *Cluster) state(ctx context.Context) state {
 		m := mapState{Map: c.cfg.Maps[i]}
 		_, m.Refused = refused[m.Name]
 		if c.running.Load() {
-			digest, err := c.replica.Digest(ctx, m.Name)
+			digest, err := c.digest(ctx, m.Name)
 			m.Digest, m.Known = digest, err == nil
 		}
 		s.Maps = append(s.Maps, m)

@@ -46,7 +46,7 @@ func (r *replica) Merge(ctx context.Context, name, from string, entries []crdt.E
 	r.merging--
 	var fresh []crdt.Entry
 	for _, e := range entries {
-		changed, err := r.stores[name].Merge(e)
+		_, changed, err := r.stores[name].Merge(e)
 		if err != nil {
 			r.mu.Unlock()
 			return err
@@ -62,29 +62,11 @@ func (r *replica) Merge(ctx context.Context, name, from string, entries []crdt.E
 	return nil
 }
 
-func (r *replica) Digest(_ context.Context, name string) (crdt.Digest, error) {
+func (r *replica) Read(_ context.Context, name string, fn func(*crdt.Store)) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.stores[name].Digest(), nil
-}
-
-func (r *replica) BucketDigests(_ context.Context, name string) ([]uint64, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.stores[name].BucketDigests(), nil
-}
-
-func (r *replica) BucketEntries(_ context.Context, name string, buckets []int) ([]crdt.Entry, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var entries []crdt.Entry
-	for _, b := range buckets {
-		for e := range r.stores[name].Bucket(b) {
-			e.Key, e.Value = bytes.Clone(e.Key), bytes.Clone(e.Value)
-			entries = append(entries, e)
-		}
-	}
-	return entries, nil
+	fn(r.stores[name])
+	return nil
 }
 
 // put makes a local change.
@@ -92,7 +74,7 @@ func (r *replica) put(name string, key, value []byte) {
 	r.mu.Lock()
 	e := crdt.Entry{Key: key, Value: value, Deleted: value == nil,
 		Version: crdt.Version{Time: r.clock.Now(time.Now().UnixNano()), Member: r.node}}
-	_, err := r.stores[name].Merge(e)
+	_, _, err := r.stores[name].Merge(e)
 	c := r.cluster
 	r.mu.Unlock()
 	if err != nil {
@@ -110,7 +92,7 @@ func (r *replica) fill(name string, n, seed int) {
 		key := binary.BigEndian.AppendUint64(nil, uint64(seed)<<32|uint64(i))
 		e := crdt.Entry{Key: key, Value: bytes.Repeat([]byte{byte(i), byte(seed)}, flows.ValueBytes/2),
 			Version: crdt.Version{Time: r.clock.Now(time.Now().UnixNano()), Member: r.node}}
-		if _, err := s.Merge(e); err != nil {
+		if _, _, err := s.Merge(e); err != nil {
 			panic(err)
 		}
 	}
@@ -124,7 +106,8 @@ func (r *replica) len(name string) int {
 }
 
 func (r *replica) digest(name string) crdt.Digest {
-	d, _ := r.Digest(context.Background(), name)
+	var d crdt.Digest
+	_ = r.Read(context.Background(), name, func(s *crdt.Store) { d = s.Digest() })
 	return d
 }
 

@@ -168,7 +168,7 @@ func stateOf(m *member, node string) string {
 func same(name string, members ...*member) func() bool {
 	return func() bool {
 		for _, m := range members[1:] {
-			if m.digest(name) != members[0].digest(name) {
+			if m.replica.digest(name) != members[0].replica.digest(name) {
 				return false
 			}
 		}

@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -10,7 +11,7 @@ import (
 
 // begin is the side that asks.
 func (c *Cluster) begin(s *session) error {
-	digests, err := c.replica.BucketDigests(s.ctx, s.spec.Name)
+	digests, err := c.bucketDigests(s.ctx, s.spec.Name)
 	if err != nil {
 		return fmt.Errorf("bucket digests: %w", err)
 	}
@@ -30,7 +31,7 @@ func (c *Cluster) begin(s *session) error {
 
 // serve is the side that was asked.
 func (c *Cluster) serve(s *session, theirs []uint64) error {
-	ours, err := c.replica.BucketDigests(s.ctx, s.spec.Name)
+	ours, err := c.bucketDigests(s.ctx, s.spec.Name)
 	if err != nil {
 		return fmt.Errorf("bucket digests: %w", err)
 	}
@@ -48,7 +49,7 @@ func (c *Cluster) serve(s *session, theirs []uint64) error {
 func (c *Cluster) trade(s *session, buckets []int) error {
 	for group := 1; len(buckets) > 0; {
 		n := min(group, len(buckets))
-		entries, err := c.replica.BucketEntries(s.ctx, s.spec.Name, buckets[:n])
+		entries, err := c.bucketEntries(s.ctx, s.spec.Name, buckets[:n])
 		if err != nil {
 			return fmt.Errorf("entries of buckets: %w", err)
 		}
@@ -104,4 +105,27 @@ func (c *Cluster) ship(s *session, entries []crdt.Entry) (size int, err error) {
 		size += len(frame)
 	}
 	return size, nil
+}
+
+func (c *Cluster) bucketDigests(ctx context.Context, mapName string) (digests []uint64, err error) {
+	err = c.replica.Read(ctx, mapName, func(s *crdt.Store) { digests = s.BucketDigests() })
+	return digests, err
+}
+
+// bucketEntries returns copies.
+func (c *Cluster) bucketEntries(ctx context.Context, mapName string, buckets []int) (entries []crdt.Entry, err error) {
+	err = c.replica.Read(ctx, mapName, func(s *crdt.Store) {
+		for _, b := range buckets {
+			for e := range s.Bucket(b) {
+				e.Key, e.Value = bytes.Clone(e.Key), bytes.Clone(e.Value)
+				entries = append(entries, e)
+			}
+		}
+	})
+	return entries, err
+}
+
+func (c *Cluster) digest(ctx context.Context, mapName string) (d crdt.Digest, err error) {
+	err = c.replica.Read(ctx, mapName, func(s *crdt.Store) { d = s.Digest() })
+	return d, err
 }
