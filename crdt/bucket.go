@@ -6,36 +6,39 @@ package crdt
 // for tens of milliseconds at each doubling of a large map.
 type bucket struct {
 	// cells holds 0 for an empty cell, else the tag of a key (upper half) and
-	// the number of its record plus one (lower half). Its length is 0 or a
-	// power of two; at most 3/4 are in use. A tag says where to look first, so
-	// growing touches neither records nor keys.
+	// the number of its record plus one (lower half). At most 3/4 are in use,
+	// and at least 1/2 of those that there were room for before the last
+	// growth. A tag says where to look first, so growing touches neither
+	// records nor keys.
 	cells []uint64
 	used  uint32
 	sum   uint64 // of the entries' first lanes: the bucket's digest
 }
 
-// find returns the record for which same returns true among those with this tag.
-func (b *bucket) find(tag uint32, same func(record uint32) bool) (record uint32, ok bool) {
-	if len(b.cells) == 0 {
-		return 0, false
+// first returns the place where a search for tag begins.
+func (b *bucket) first(tag uint32) int { return int(uint64(tag) * uint64(len(b.cells)) >> 32) }
+
+// next returns the place after one where the search did not end.
+func (b *bucket) next(at int) int {
+	if at++; at < len(b.cells) {
+		return at
 	}
-	mask := uint32(len(b.cells) - 1)
-	for i := tag & mask; ; i = (i + 1) & mask {
-		cell := b.cells[i]
-		if cell == 0 {
-			return 0, false
-		}
-		if record := uint32(cell) - 1; uint32(cell>>32) == tag && same(record) {
-			return record, true
-		}
-	}
+	return 0
 }
 
-// insert adds a record that find does not find.
+// cell returns the cell at a place, which is empty if the bucket is.
+func (b *bucket) cell(at int) uint64 {
+	if at >= len(b.cells) {
+		return 0
+	}
+	return b.cells[at]
+}
+
+// insert adds a record whose key is in no cell.
 func (b *bucket) insert(tag, record uint32) {
 	if int(b.used)*4 >= len(b.cells)*3 {
 		old := b.cells
-		b.cells = make([]uint64, max(4, 2*len(old)))
+		b.cells = make([]uint64, grown(len(old)))
 		for _, cell := range old {
 			if cell != 0 {
 				b.put(cell)
@@ -46,11 +49,22 @@ func (b *bucket) insert(tag, record uint32) {
 	b.used++
 }
 
-func (b *bucket) put(cell uint64) {
-	mask := uint32(len(b.cells) - 1)
-	i := uint32(cell>>32) & mask
-	for b.cells[i] != 0 {
-		i = (i + 1) & mask
+// grown returns how many cells follow after n: 4, 6, 8, 12, 16, 24 and so on.
+// As bytes these are size classes of the Go allocator up to its largest.
+func grown(n int) int {
+	switch {
+	case n == 0:
+		return 4
+	case n&(n-1) == 0:
+		return n / 2 * 3
 	}
-	b.cells[i] = cell
+	return n / 3 * 4
+}
+
+func (b *bucket) put(cell uint64) {
+	at := b.first(uint32(cell >> 32))
+	for b.cells[at] != 0 {
+		at = b.next(at)
+	}
+	b.cells[at] = cell
 }

@@ -33,23 +33,20 @@ func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 // BucketOf returns the bucket that key belongs to, 0 to Buckets-1: the same on
 // every member and architecture.
 func BucketOf(key []byte) int {
-	h, _ := sipHash(bucketHash0, bucketHash1, key)
-	return int(h % Buckets)
+	return int(sipHashLow(bucketHash0, bucketHash1, key) % Buckets)
 }
 
 // PartOf returns the part of its bucket that key belongs to, when buckets are
 // divided into that many (a power of two, up to 65536): 0 to parts-1, the same
 // on every member and architecture.
 func PartOf(key []byte, parts int) int {
-	h, _ := sipHash(bucketHash0, bucketHash1, key)
-	return int(h/Buckets) & (parts - 1)
+	return int(sipHashLow(bucketHash0, bucketHash1, key)/Buckets) & (parts - 1)
 }
 
 const fingerprintMask = 1<<48 - 1
 
 func fingerprintOf(encoded []byte, salt uint64) uint64 {
-	h, _ := sipHash(entryHash0^salt, entryHash1, encoded)
-	return h & fingerprintMask
+	return sipHashLow(entryHash0^salt, entryHash1, encoded) & fingerprintMask
 }
 
 // lanes are the running sums of a digest.

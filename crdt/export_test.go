@@ -9,5 +9,11 @@ func LanesOf(encoded []byte) (a, b uint64) {
 	return l.a, l.b
 }
 
+// FingerprintOf is what Store.Fingerprint says of an entry with this encoding.
+var FingerprintOf = fingerprintOf
+
+// NewStoreOf lets the tests choose where small values lie.
+var NewStoreOf = newStore
+
 // Members returns how many member IDs a store remembers.
 func (s *Store) Members() int { return len(s.members.numbers) }

@@ -11,12 +11,18 @@ type roster struct {
 	uses    []uint32
 	numbers map[string]uint32
 	free    []uint32
+	last    uint32 // number that take returned last: entries of one member come in rows
 }
 
 // take returns the number of name and counts one use. It keeps a copy of name.
 func (r *roster) take(name string) uint32 {
+	if int(r.last) < len(r.names) && r.uses[r.last] > 0 && r.names[r.last] == name {
+		r.uses[r.last]++
+		return r.last
+	}
 	n, ok := r.numbers[name]
 	if ok {
+		r.last = n
 		r.uses[n]++
 		return n
 	}
@@ -31,7 +37,7 @@ func (r *roster) take(name string) uint32 {
 	if r.numbers == nil {
 		r.numbers = make(map[string]uint32)
 	}
-	r.numbers[name] = n
+	r.numbers[name], r.last = n, n
 	return n
 }
 

@@ -15,10 +15,26 @@ import (
 // instructions and 230 to 390 ns without, 128-bit FNV-1a 109 ns. The keys in use
 // are constants, thus public: see the HAZARD about forged digests.
 func sipHash(k0, k1 uint64, p []byte) (lo, hi uint64) {
-	v0 := k0 ^ 0x736f6d6570736575
-	v1 := k1 ^ 0x646f72616e646f6d ^ 0xee
-	v2 := k0 ^ 0x6c7967656e657261
-	v3 := k1 ^ 0x7465646279746573
+	v0, v1, v2, v3 := sipAbsorb(k0, k1, p)
+	v0, v1, v2, v3 = sipFinish(v0, v1, v2^0xee, v3)
+	lo = v0 ^ v1 ^ v2 ^ v3
+	v0, v1, v2, v3 = sipFinish(v0, v1^0xdd, v2, v3)
+	return lo, v0 ^ v1 ^ v2 ^ v3
+}
+
+// sipHashLow returns the first half of sipHash.
+func sipHashLow(k0, k1 uint64, p []byte) uint64 {
+	v0, v1, v2, v3 := sipAbsorb(k0, k1, p)
+	v0, v1, v2, v3 = sipFinish(v0, v1, v2^0xee, v3)
+	return v0 ^ v1 ^ v2 ^ v3
+}
+
+// sipAbsorb returns the state after all of p.
+func sipAbsorb(k0, k1 uint64, p []byte) (v0, v1, v2, v3 uint64) {
+	v0 = k0 ^ 0x736f6d6570736575
+	v1 = k1 ^ 0x646f72616e646f6d ^ 0xee
+	v2 = k0 ^ 0x6c7967656e657261
+	v3 = k1 ^ 0x7465646279746573
 
 	last := uint64(len(p)) << 56
 	for ; len(p) >= 8; p = p[8:] {
@@ -35,17 +51,14 @@ func sipHash(k0, k1 uint64, p []byte) (lo, hi uint64) {
 	v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
 	v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
 	v0 ^= last
+	return v0, v1, v2, v3
+}
 
-	v2 ^= 0xee
+func sipFinish(v0, v1, v2, v3 uint64) (uint64, uint64, uint64, uint64) {
 	for range 4 {
 		v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
 	}
-	lo = v0 ^ v1 ^ v2 ^ v3
-	v1 ^= 0xdd
-	for range 4 {
-		v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
-	}
-	return lo, v0 ^ v1 ^ v2 ^ v3
+	return v0, v1, v2, v3
 }
 
 func sipRound(v0, v1, v2, v3 uint64) (uint64, uint64, uint64, uint64) {

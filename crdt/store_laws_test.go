@@ -20,8 +20,10 @@ func mustMerge(t interface {
 	return changed
 }
 
+// storeOf merges entries into a store of either layout in memory: which one it
+// is can be seen by nobody.
 func storeOf(t *rapid.T, entries []crdt.Entry) *crdt.Store {
-	s := crdt.NewStore(keyBytes, valueBytes)
+	s := crdt.NewStoreOf(keyBytes, valueBytes, rapid.Bool().Draw(t, "inline"))
 	for _, e := range entries {
 		mustMerge(t, s, e)
 	}

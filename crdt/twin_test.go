@@ -110,6 +110,57 @@ func (w *twin) same(t *rapid.T, s *crdt.Store) {
 		if got := sorted(s.Bucket(i)); !slices.EqualFunc(got, want, sameEntry) {
 			t.Fatalf("bucket %d: %+v; want %+v", i, got, want)
 		}
+		w.sameParts(t, s, i, want)
+	}
+	w.sameSlots(t, s, winners)
+}
+
+// sameParts checks what s says of the slots and parts of a bucket that holds want.
+func (w *twin) sameParts(t *rapid.T, s *crdt.Store, bucket int, want []crdt.Entry) {
+	const salt, parts = 0x5a17, 4
+	inBucket := sorted(func(yield func(crdt.Entry) bool) {
+		for slot := range s.BucketSlots(bucket) {
+			if e, ok := s.At(slot); !ok || !yield(e) {
+				return
+			}
+		}
+	})
+	if !slices.EqualFunc(inBucket, want, sameEntry) {
+		t.Fatalf("slots of bucket %d: %+v; want %+v", bucket, inBucket, want)
+	}
+	got, sums := make([]uint64, parts), make([]uint64, parts)
+	for _, e := range want {
+		at := crdt.PartOf(e.Key, parts)
+		sums[at] = (sums[at] + crdt.FingerprintOf(e.AppendBinary(nil), salt)) % (1 << 48)
+	}
+	if s.BucketParts(bucket, salt, got); !slices.Equal(got, sums) {
+		t.Fatalf("parts of bucket %d: %x; want %x", bucket, got, sums)
+	}
+}
+
+// sameSlots checks that each of the winners has a slot of its own in s, and
+// nothing else has one.
+func (w *twin) sameSlots(t *rapid.T, s *crdt.Store, winners []crdt.Entry) {
+	const salt = 0x5a17
+	taken := map[crdt.Slot]bool{}
+	for _, e := range winners {
+		slot, ok := s.Find(e.Key)
+		got, held := s.At(slot)
+		if !ok || !held || taken[slot] || !sameEntry(got, e) {
+			t.Fatalf("slot %d of %x: %v, %v, taken %v, %+v; want %+v", slot, e.Key, ok, held, taken[slot], got, e)
+		}
+		taken[slot] = true
+		if got, want := s.Fingerprint(slot, salt), crdt.FingerprintOf(e.AppendBinary(nil), salt); got != want {
+			t.Fatalf("fingerprint of %+v is %x, want %x", e, got, want)
+		}
+	}
+	for slot := range s.Slots() + 1 {
+		if _, ok := s.At(slot); ok != taken[slot] {
+			t.Fatalf("slot %d holds something: %v", slot, ok)
+		}
+	}
+	if slot, ok := s.Find([]byte{255, 255}); ok {
+		t.Fatalf("found a key that nobody wrote in slot %d", slot)
 	}
 }
 
