@@ -46,6 +46,15 @@
 // mirror a map decides, without waiting for anything, what a record, a remote
 // entry, a look or a scan means; the owner goroutine of the Node carries it out.
 //
+// # Costs
+//
+// Beside its entry in the store a key costs what its mirror remembers of it, by
+// the store's slots, in pages of 256: 48 bytes from a change until two scan
+// intervals of quiet (a minute at least) have passed for its page, and 8 bytes
+// while an entry of the page waits to be applied, which is for ever with
+// direction=send. What is done each second does not grow with the entries. A
+// scan costs one lookup in the store an element and a bit a slot.
+//
 // # Hazards
 //
 // HAZARD: a record's time is read in the hook, after the write, and a hook can

@@ -2,6 +2,7 @@ package mapgossip
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"slices"
@@ -105,18 +106,16 @@ func (w *world) then(next step) (*world, error) {
 			return nil, err
 		}
 	}
-	if r, ok := w.m.recent[w.key]; ok {
-		w.m.recent[c.key] = r
-	}
-	if p, ok := w.m.pending[w.key]; ok {
-		w.m.pending[c.key] = p
+	if slot, ok := w.slot(); ok {
+		own, _ := c.slot()
+		w.m.keys.copy(slot, own)
 	}
 	if u, ok := w.m.unsettled[w.key]; ok {
 		copied := *u
 		w.m.unsettled[c.key] = &copied
 	}
 	if w.ops != nil {
-		c.ops = []mapwatch.Op{w.ops[0]}
+		c.ops = slices.Clone(w.ops)
 		c.ops[0].Key = []byte(c.key)
 	}
 	c.now += int64(w.story.step)
@@ -124,6 +123,28 @@ func (w *world) then(next step) (*world, error) {
 		return nil, fmt.Errorf("%w after: %s", err, c.trace())
 	}
 	return &c, nil
+}
+
+// slot is that of this world's key, if the store knows it.
+func (w *world) slot() (crdt.Slot, bool) { return w.m.store.Find([]byte(w.key)) }
+
+// waits reports whether the world's entry waits to be applied.
+func (w *world) waits() bool {
+	slot, known := w.slot()
+	return known && w.m.keys.waits(slot)
+}
+
+// copy gives one key what is remembered of another.
+func (t *keyTable) copy(from, to crdt.Slot) {
+	*t.remember(to, 0) = t.recent(from)
+	if prior := t.prior(from); prior != 0 {
+		t.wait(to, prior)
+		for _, flag := range []waitCell{flagReady, flagStalled, flagFailed} {
+			if t.is(from, flag) {
+				t.set(to, flag)
+			}
+		}
+	}
 }
 
 // trace tells how the world came about.
@@ -141,7 +162,7 @@ func (w *world) deliver(e crdt.Entry) {
 	if err := w.m.clock.Observe(e.Version.Time, w.now); err != nil {
 		panic(err)
 	}
-	if _, err := w.m.remote(e, w.now); err != nil {
+	if _, _, err := w.m.remote(e, w.now); err != nil {
 		panic(err)
 	}
 	w.due()
@@ -149,7 +170,7 @@ func (w *world) deliver(e crdt.Entry) {
 
 // due starts the writes that a merge or a settling asked for.
 func (w *world) due() {
-	if ops := w.m.takeWrites(1); len(ops) > 0 {
+	if ops, _ := w.m.takeWrites(1); len(ops) > 0 {
 		op := ops[0]
 		op.Key, op.Value = slices.Clone(op.Key), slices.Clone(op.Value)
 		w.ops, w.start, w.written = []mapwatch.Op{op}, w.now, false
@@ -165,8 +186,7 @@ func (w *world) apply() {
 	}
 	ops := w.ops
 	w.ops = nil
-	w.m.applied(ops, w.start, w.now)
-	w.due()
+	w.ran(ops)
 }
 
 // refuse fails the apply under way, as a full map does.
@@ -174,7 +194,13 @@ func (w *world) refuse() {
 	ops := w.ops
 	ops[0].Err = mapwatch.ErrFull
 	w.ops, w.refused = nil, true
-	w.m.applied(ops, w.start, w.now)
+	w.ran(ops)
+}
+
+// ran reports the end of an apply.
+func (w *world) ran(ops []mapwatch.Op) {
+	slot, _ := w.slot()
+	w.m.applied(ops, []crdt.Slot{slot}, w.start, w.now)
 	w.due()
 }
 
@@ -210,8 +236,14 @@ func (w *world) steps() []step {
 		}
 		return append(steps, step{"apply", func(w *world) error { w.apply(); return nil }})
 	}
-	if p, waiting := w.m.pending[w.key]; waiting && !p.queued && w.m.unsettled[w.key] == nil {
-		steps = append(steps, step{"retry", func(w *world) error { w.m.unsettle(w.key, w.now); return nil }})
+	if slot, known := w.slot(); known && w.m.keys.waits(slot) && w.m.unsettled[w.key] == nil {
+		steps = append(steps, step{"retry", func(w *world) error {
+			if !w.m.keys.is(slot, flagStalled) {
+				return errors.New("an entry waits that nothing will look at")
+			}
+			w.m.unsettle([]byte(w.key), w.now) // as retry does once it comes to this key
+			return nil
+		}})
 	}
 	if len(w.ring) > 0 {
 		steps = append(steps, step{fmt.Sprintf("process %d", w.ring[0]), func(w *world) error {
@@ -258,17 +290,17 @@ func (w *world) steps() []step {
 
 func (w *world) scan() {
 	if w.kernel.present {
-		w.m.scanned([]byte(w.key), w.kernel.value, 1, false, w.now, w.now)
-	} else if e, ok := w.m.store.Get([]byte(w.key)); ok {
-		w.m.unseen(e, w.now)
+		w.m.scanned(&scan{began: w.now}, []byte(w.key), w.kernel.value, 1, false, w.now, w.now)
+	} else if slot, ok := w.slot(); ok && w.m.missing(slot, w.now) {
+		w.m.find([]byte(w.key), w.now)
 	}
 }
 
 func (w *world) settle() error {
 	w.now++
-	e, stamped := w.m.settleKey(w.key, w.m.unsettled[w.key], w.now, func(boot int64) int64 { return boot })
+	slot, stamped := w.m.settleKey(w.key, w.m.unsettled[w.key], w.now, func(boot int64) int64 { return boot })
 	w.due()
-	if stamped && !slices.ContainsFunc(w.story.writes, contentOf(e).equal) {
+	if e, _ := w.m.store.At(slot); stamped && !slices.ContainsFunc(w.story.writes, contentOf(e).equal) {
 		return fmt.Errorf("remote content %q (deleted: %t) was stamped as a local write", e.Value, e.Deleted)
 	}
 	return nil
@@ -301,7 +333,7 @@ func (w *world) finish() (err error) {
 	if !w.kernel.equal(entry) {
 		return fmt.Errorf("kernel holds %q (%t), store %q (%t) of %v after: %s", w.kernel.value, w.kernel.present, entry.value, entry.present, e.Version, w.trace())
 	}
-	if _, waiting := w.m.pending[w.key]; waiting {
+	if w.waits() {
 		return fmt.Errorf("the entry still waits to be applied after: %s", w.trace())
 	}
 	return nil
@@ -311,15 +343,20 @@ func (w *world) finish() (err error) {
 // times have the same order and the same nearness behave alike for ever.
 func (w *world) fingerprint() string {
 	e, known := w.m.store.Get([]byte(w.key))
-	r, p, u := w.m.recent[w.key], w.m.pending[w.key], w.m.unsettled[w.key]
+	u := w.m.unsettled[w.key]
+	var r recent
+	var prior fingerprint
+	failed := false
+	if slot, ok := w.slot(); ok {
+		r, prior, failed = w.m.keys.recent(slot), w.m.keys.prior(slot), w.m.keys.is(slot, flagFailed)
+	}
 	times := []int64{w.now, w.start, e.Version.Time.Wall, r.applyStart, r.applyEnd, r.since, r.captured}
 	for _, i := range w.ring {
 		times = append(times, w.times[i])
 	}
-	_, waiting := w.m.pending[w.key]
 	var b strings.Builder
 	fmt.Fprintf(&b, "%t%s|%d%v%v%v%d%t%t|%s%t%t%d%s|%v%d|%v%t", w.kernel.present, w.kernel.value, w.wrote, w.open, w.ring, w.remotes, w.scans, w.written, w.refused,
-		e.Value, e.Deleted, known, e.Version.Time.Logical, e.Version.Member, r.base, r.cpu, p, waiting)
+		e.Value, e.Deleted, known, e.Version.Time.Logical, e.Version.Member, r.base, r.cpu, prior, failed)
 	for _, op := range w.ops {
 		fmt.Fprintf(&b, "|%s%t", op.Value, op.Delete)
 	}
@@ -361,7 +398,7 @@ func explore(s *story) (states int, err error) {
 		stack = stack[:len(stack)-1]
 		steps := w.steps()
 		busy := w.wrote < len(s.writes) || len(w.open)+len(w.ring)+len(w.remotes) > 0 || w.ops != nil ||
-			w.m.unsettled[w.key] != nil || len(w.m.pending) > 0 && w.m.pending[w.key] != (pending{})
+			w.m.unsettled[w.key] != nil || w.waits()
 		if !busy {
 			end, err := w.then(step{"end", func(*world) error { return nil }})
 			if err == nil {
@@ -389,7 +426,8 @@ func explore(s *story) (states int, err error) {
 
 // drop forgets what the mirror keeps of a world that is done with.
 func (w *world) drop() {
-	delete(w.m.recent, w.key)
-	delete(w.m.pending, w.key)
+	if slot, known := w.slot(); known {
+		w.m.keys.held(slot)
+	}
 	delete(w.m.unsettled, w.key)
 }

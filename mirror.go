@@ -31,30 +31,17 @@ type mirror struct {
 	deletes  bool // local deletes count as changes
 	counters counters
 
-	recent    map[string]recent
-	pending   map[string]pending
-	ready     []string // pending keys to be written at the next takeWrites
+	keys    keyTable
+	ready   slotQueue // keys that wait for a write, due in takeWrites
+	stalled slotQueue // keys that wait for a write and are to be looked at first
+	refusal error     // why the kernel refused a write, the latest reason
+	ops     []mapwatch.Op
+	writing []crdt.Slot // of ops
+
+	// Keys in doubt are rare, and the store need not know them.
 	unsettled map[string]*unsettled
 	looks     lookQueue // unsettled keys that wait for a look
 	lookedAt  []string  // unsettled keys whose look waits for the records before it
-}
-
-// recent is what is remembered of a key for as long as a record of it may
-// still be on its way.
-type recent struct {
-	base                 fingerprint // what we last wrote, if anything
-	applyStart, applyEnd int64       // boot: around that write
-	since                int64       // boot: from when on the kernel held the store's entry
-	captured             int64       // boot: the latest record
-	cpu                  uint32      // of that record
-	used                 int64       // boot: when this was last of use
-}
-
-// pending is an entry that the kernel does not hold yet.
-type pending struct {
-	prior  fingerprint // what the kernel held before the entry came
-	queued bool        // in ready
-	err    error       // why the last try failed
 }
 
 // counters of a mirror; they never decrease.
@@ -82,8 +69,6 @@ func newMirror(shape mapwatch.Shape, options MapOptions, member string, clock *c
 		applies:   options.Direction != DirectionSend,
 		updates:   options.Events != EventsDelete,
 		deletes:   options.Events != EventsUpdate,
-		recent:    make(map[string]recent),
-		pending:   make(map[string]pending),
 		unsettled: make(map[string]*unsettled),
 	}
 }
@@ -94,195 +79,190 @@ func (m *mirror) counts(c content) bool {
 }
 
 // record takes one captured change; wall is its Captured as wall time. It
-// returns the entry that it became, if that won.
-func (m *mirror) record(c mapwatch.Change, wall, now int64) (crdt.Entry, bool) {
-	key := string(c.Key)
-	r := m.recent[key]
+// returns the slot of the entry that it became, if that won. Nothing of c is kept.
+func (m *mirror) record(c mapwatch.Change, wall, now int64) (crdt.Slot, bool) {
 	if c.Kind == mapwatch.Touched {
-		m.touch(key, c.Captured, now)
-		return crdt.Entry{}, false
+		m.touch(c.Key, c.Captured, now)
+		return 0, false
 	}
 	got := content{c.Kind == mapwatch.Updated, c.Value}
 	if !m.counts(got) {
 		if !m.sends {
-			m.unsettle(key, now)
+			m.unsettle(c.Key, now)
 		}
-		return crdt.Entry{}, false
+		return 0, false
 	}
-	if r.base.set && r.applyStart <= c.Captured && c.Captured <= r.applyEnd && got.fingerprint(m.seed) == r.base {
-		m.counters.Echoes++
-		m.unsettle(key, now)
-		return crdt.Entry{}, false
-	}
-
-	cur, known := m.store.Get(c.Key)
-	p, waiting := m.pending[key]
-	// A write that followed what the store says is newer than it, whatever
-	// clock stamped that. One that did not is concurrent: it keeps its own time.
+	slot, known := m.store.Find(c.Key)
+	waiting := false
 	var after crdt.Timestamp
-	if known && (!waiting || !m.applies) && c.Captured >= r.since {
-		after = cur.Version.Time
+	if known {
+		r := m.keys.recent(slot)
+		if r.base != 0 && r.applyStart <= c.Captured && c.Captured <= r.applyEnd && got.fingerprint(m.seed) == r.base {
+			m.counters.Echoes++
+			m.unsettle(c.Key, now)
+			return 0, false
+		}
+		// A write that followed what the store says is newer than it, whatever
+		// clock stamped that. One that did not is concurrent: it keeps its own time.
+		waiting = m.keys.waits(slot)
+		if (!waiting || !m.applies) && c.Captured >= r.since {
+			cur, _ := m.store.At(slot)
+			after = cur.Version.Time
+		}
 	}
-	e := crdt.Entry{Key: c.Key, Value: c.Value, Deleted: !got.present,
-		Version: crdt.Version{Time: m.clock.Stamp(wall, after), Member: m.member}}
-	_, won, err := m.store.Merge(e)
+	slot, won, err := m.store.Merge(crdt.Entry{Key: c.Key, Value: c.Value, Deleted: !got.present,
+		Version: crdt.Version{Time: m.clock.Stamp(wall, after), Member: m.member}})
 	if err != nil { // a shape that the capture vouches for: only a scan can tell what happened
-		m.unsettle(key, now)
-		return crdt.Entry{}, false
+		m.unsettle(c.Key, now)
+		return 0, false
 	}
 
 	// The first record after an apply is not enough to say that the base is
 	// gone: it may be late. A look is.
+	r := m.keys.remember(slot, now)
 	doubt := !won ||
-		r.base.set && r.base != got.fingerprint(m.seed) ||
+		r.base != 0 && r.base != got.fingerprint(m.seed) ||
 		r.applyEnd != 0 && c.Captured <= r.applyEnd+closeness ||
 		r.captured != 0 && r.cpu != c.CPU && c.Captured-r.captured < closeness
 	if won {
 		m.counters.Local++
 		r.since = c.Captured
-		delete(m.pending, key)
-	} else if waiting {
-		p.prior = got.fingerprint(m.seed)
-		m.pending[key] = p
 	}
 	if c.Captured >= r.captured {
 		r.captured, r.cpu = c.Captured, c.CPU
 	}
-	r.used = now
-	m.recent[key] = r
-	m.restart(key, now)
-	if doubt {
-		m.unsettle(key, now)
+	if won {
+		m.keys.held(slot)
+	} else if waiting {
+		m.keys.wait(slot, got.fingerprint(m.seed))
 	}
-	return e, won
+	m.restart(c.Key, now)
+	if doubt {
+		m.unsettle(c.Key, now)
+	}
+	return slot, won
 }
 
-// remote merges an entry of another member and reports whether it won. What
-// must be written to the kernel for it is then due in takeWrites.
-func (m *mirror) remote(e crdt.Entry, now int64) (bool, error) {
-	key := string(e.Key)
-	cur, known := m.store.Get(e.Key)
-	before := content{}
+// remote merges an entry of another member, of which nothing is kept, and
+// reports whether it won, and its slot. What must be written to the kernel for
+// it is then due in takeWrites.
+func (m *mirror) remote(e crdt.Entry, now int64) (slot crdt.Slot, won bool, err error) {
+	slot, known := m.store.Find(e.Key)
+	waiting, same, prior := false, e.Deleted, absence
 	if known {
-		before = contentOf(cur)
+		cur, _ := m.store.At(slot)
+		waiting, same = m.keys.waits(slot), cur.SameContent(e)
+		if !waiting && e.Compare(cur) > 0 { // else nothing asks for it
+			prior = contentOf(cur).fingerprint(m.seed)
+		}
 	}
-	prior := before.fingerprint(m.seed)
-	same := known && cur.SameContent(e) || !known && e.Deleted
-	_, won, err := m.store.Merge(e)
+	slot, won, err = m.store.Merge(e)
 	if err != nil || !won {
-		return false, err
+		return slot, false, err
 	}
 	m.counters.Remote++
-	p, waiting := m.pending[key]
 	if same && !waiting && m.sends && m.updates && m.deletes { // else the kernel may hold what stayed local
-		return true, nil
+		return slot, true, nil
 	}
 	if !waiting {
-		p.prior = prior
+		m.keys.wait(slot, prior)
 	}
 	if !m.applies { // nothing will tell when this host's programs knew of it
-		r := m.recent[key]
-		r.since, r.used = now, now
-		m.recent[key] = r
+		m.keys.remember(slot, now).since = now
 	}
-	m.queue(key, p)
-	m.restart(key, now)
-	return true, nil
+	m.queue(slot)
+	m.restart(e.Key, now)
+	return slot, true, nil
 }
 
-// queue makes key due in takeWrites.
-func (m *mirror) queue(key string, p pending) {
-	if !p.queued && m.applies {
-		p.queued = true
-		m.ready = append(m.ready, key)
+// queue makes a key that waits due in takeWrites.
+func (m *mirror) queue(slot crdt.Slot) {
+	if m.applies && m.keys.set(slot, flagReady) {
+		m.ready.push(slot)
 	}
-	m.pending[key] = p
 }
 
-// takeWrites returns the writes that are due, at most limit (each key once),
-// and forgets that they were. Every one must be given to applied.
-func (m *mirror) takeWrites(limit int) []mapwatch.Op {
-	n := min(limit, len(m.ready))
-	ops := make([]mapwatch.Op, 0, n)
-	for _, key := range m.ready[:n] {
-		p, waiting := m.pending[key]
-		if !waiting || !p.queued {
+// stall leaves a key, if it waits and is not due in takeWrites, to retry.
+func (m *mirror) stall(slot crdt.Slot) {
+	if m.applies && m.keys.waits(slot) && !m.keys.is(slot, flagReady) && m.keys.set(slot, flagStalled) {
+		m.stalled.push(slot)
+	}
+}
+
+// takeWrites returns the writes that are due, at most limit (each key once), and
+// their slots, and forgets that they were. Every one must be given to applied,
+// before anything is merged: keys and values are the store's memory. Both slices
+// are valid until the next call.
+func (m *mirror) takeWrites(limit int) ([]mapwatch.Op, []crdt.Slot) {
+	m.ops, m.writing = m.ops[:0], m.writing[:0]
+	for range min(limit, m.ready.len()) {
+		slot := m.ready.pop()
+		if !m.keys.unset(slot, flagReady) {
 			continue // a local change won meanwhile
 		}
-		p.queued = false
-		m.pending[key] = p
-		if e, known := m.store.Get([]byte(key)); known {
-			ops = append(ops, mapwatch.Op{Key: e.Key, Value: e.Value, Delete: e.Deleted})
+		if e, known := m.store.At(slot); known {
+			m.ops = append(m.ops, mapwatch.Op{Key: e.Key, Value: e.Value, Delete: e.Deleted})
+			m.writing = append(m.writing, slot)
 		}
 	}
-	if m.ready = m.ready[n:]; len(m.ready) == 0 {
-		m.ready = nil
-	}
-	return ops
+	return m.ops, m.writing
 }
 
-// applied takes what became of the writes that ran from start to end (boot).
-// Nothing may have been merged since takeWrites.
-func (m *mirror) applied(ops []mapwatch.Op, start, end int64) {
-	for _, op := range ops {
-		key := string(op.Key)
+// applied takes what became of the writes of these slots, which ran from start
+// to end (boot). Nothing may have been merged since takeWrites.
+func (m *mirror) applied(ops []mapwatch.Op, slots []crdt.Slot, start, end int64) {
+	for i := range ops {
+		op, slot := &ops[i], slots[i]
 		if op.Err != nil {
 			m.counters.ApplyErrors++
-			p := m.pending[key]
-			p.err = op.Err
-			m.pending[key] = p
+			m.refusal = op.Err
+			m.keys.set(slot, flagFailed)
+			m.stall(slot)
 			continue
 		}
 		m.counters.Applied++
-		delete(m.pending, key)
-		r := m.recent[key]
+		m.keys.held(slot)
+		r := m.keys.remember(slot, end)
 		close := r.captured != 0 && start-r.captured < closeness
 		r.base = content{!op.Delete, op.Value}.fingerprint(m.seed)
-		r.applyStart, r.applyEnd, r.since, r.used = start, end, start, end
-		m.recent[key] = r
-		m.restart(key, end)
+		r.applyStart, r.applyEnd, r.since = start, end, start
+		m.restart(op.Key, end)
 		if close {
-			m.unsettle(key, end)
+			m.unsettle(op.Key, end)
 		}
 	}
 }
 
-// retry makes at most limit entries that could not be applied due again. The
-// key is looked at first: something may have been written there meanwhile.
+// retry asks for a look at, at most, limit entries that could not be applied:
+// something may have been written there meanwhile. The look makes them due again.
+// Each has its turn; keys that need none are passed over, at most retryWalk.
 func (m *mirror) retry(limit int, now int64) {
-	if !m.applies {
-		return
-	}
-	for key, p := range m.pending {
+	for range min(m.stalled.len(), retryWalk) {
 		if limit == 0 {
 			return
 		}
-		if !p.queued && m.unsettled[key] == nil {
-			m.unsettle(key, now)
+		slot := m.stalled.pop()
+		m.keys.unset(slot, flagStalled)
+		if !m.keys.waits(slot) || m.keys.is(slot, flagReady) {
+			continue
+		}
+		m.stall(slot)
+		e, _ := m.store.At(slot)
+		if m.unsettled[string(e.Key)] == nil {
+			m.unsettle(e.Key, now)
 			limit--
 		}
 	}
 }
 
-// forget drops what is remembered of keys that were quiet since the given time.
-func (m *mirror) forget(before int64) {
-	for key, r := range m.recent {
-		if r.used < before {
-			delete(m.recent, key)
-		}
-	}
-}
-
 // pendingApply counts the entries that the kernel should hold and does not,
-// and gives one reason.
+// and gives the latest reason if it refused one of them.
 func (m *mirror) pendingApply() (n int, reason error) {
 	if !m.applies {
 		return 0, nil
 	}
-	for _, p := range m.pending {
-		if p.err != nil {
-			return len(m.pending), p.err
-		}
+	if m.keys.failed > 0 {
+		reason = m.refusal
 	}
-	return len(m.pending), nil
+	return m.keys.waiting, reason
 }

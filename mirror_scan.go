@@ -1,84 +1,114 @@
 package mapgossip
 
 import (
+	"math/bits"
+
 	"github.com/mapgossip/mapgossip/crdt"
 )
+
+// unseenWords bounds one call of unseen: so many words of 64 slots are walked
+// and at most so many keys (and a word more) are unsettled. Either takes the
+// owner some milliseconds at most.
+const (
+	unseenWords = 2048
+	unseenKeys  = 4096
+)
+
+// scan is one comparison of the whole kernel map with the store: scanned takes
+// what the kernel holds, then unseen finds what it does not. It costs a bit for
+// each slot.
+type scan struct {
+	began int64     // boot: no element was read before
+	slots crdt.Slot // only keys below were in the store at that moment
+	seen  []uint64  // bit i%64 of word i/64: the key of slot i was read
+	next  int       // the word at which unseen goes on
+}
+
+// beginScan starts a comparison; now is before the kernel's map is read. Scans
+// do not know of each other: several may be under way.
+func (m *mirror) beginScan(now int64) *scan {
+	slots := m.store.Slots()
+	return &scan{began: now, slots: slots, seen: make([]uint64, (int(slots)+63)/64)}
+}
 
 // scanned compares n elements that a scan read with the store; keys and values
 // lie end to end. Differing keys are unsettled, none is believed from the scan
 // alone, unless it can't be had otherwise (restless). at is when the scan began
-// to read them (boot). With importing set, keys that the store does not know become entries
-// of the oldest version there is: what a map held before its first agent
-// started loses to anything that the cluster knows. It returns how many
-// elements are live, applied entries.
-func (m *mirror) scanned(keys, values []byte, n int, importing bool, at, now int64) (matched int) {
+// to read them (boot). With importing set, keys that the store does not know
+// become entries of the oldest version there is: what a map held before its
+// first agent started loses to anything that the cluster knows.
+func (m *mirror) scanned(s *scan, keys, values []byte, n int, importing bool, at, now int64) {
 	if n == 0 {
-		return 0
+		return
 	}
 	kb, vb := len(keys)/n, len(values)/n
 	for i := range n {
-		key, value := keys[i*kb:(i+1)*kb], values[i*vb:(i+1)*vb]
-		e, known := m.store.Get(key)
-		if !known && importing && m.counts(content{true, value}) {
-			// The error is a wrong size, which the scan's contract rules out.
-			_, _, _ = m.store.Merge(crdt.Entry{Key: key, Value: value, Version: crdt.Version{Member: m.member}})
-			matched++
+		key, found := keys[i*kb:(i+1)*kb], content{true, values[i*vb : (i+1)*vb]}
+		slot, known := m.store.Find(key)
+		if !known {
+			if counts := m.counts(found); counts && importing {
+				// The error is a wrong size, which the scan's contract rules out.
+				_, _, _ = m.store.Merge(crdt.Entry{Key: key, Value: found.value, Version: crdt.Version{Member: m.member}})
+			} else if counts {
+				m.differs(key, found, at, now)
+			}
 			continue
 		}
-		found := content{true, value}
-		p, waiting := m.pending[string(key)]
-		switch {
-		case waiting:
-			if p.prior != found.fingerprint(m.seed) {
+		if slot < s.slots {
+			s.seen[slot/64] |= 1 << (slot % 64)
+		}
+		if prior := m.keys.prior(slot); prior != 0 {
+			if prior != found.fingerprint(m.seed) {
 				m.differs(key, found, at, now)
 			}
-		case known && !e.Deleted:
-			matched++
-			if !found.equal(contentOf(e)) {
-				m.differs(key, found, at, now)
-			}
-		case m.counts(found) || known && m.applies:
+			continue
+		}
+		if e, _ := m.store.At(slot); !found.equal(contentOf(e)) && (!e.Deleted || m.counts(found) || m.applies) {
 			m.differs(key, found, at, now)
 		}
 	}
-	return matched
 }
 
 // differs takes a key of which a scan read something else than the store says.
 func (m *mirror) differs(key []byte, found content, at, now int64) {
 	m.find(key, now)
-	m.restless(string(key), found, at)
+	m.restless(key, found, at)
 }
 
-// expected counts the live entries that the kernel should hold.
-func (m *mirror) expected() int {
-	live, _ := m.store.Len()
-	for key := range m.pending {
-		if e, known := m.store.Get([]byte(key)); known && !e.Deleted {
-			live--
+// unseen unsettles the live, applied entries whose keys a whole scan did not
+// read, though it should have. It does a part of the work at a time and reports
+// whether it is done; other things may happen to the mirror between the calls.
+func (m *mirror) unseen(s *scan, now int64) (done bool) {
+	found := 0
+	for end := min(s.next+unseenWords, len(s.seen)); s.next < end && found < unseenKeys; s.next++ {
+		for missing := ^s.seen[s.next]; missing != 0; missing &= missing - 1 {
+			slot := crdt.Slot(64*s.next + bits.TrailingZeros64(missing))
+			if slot >= s.slots {
+				break
+			}
+			if m.missing(slot, s.began) {
+				e, _ := m.store.At(slot)
+				m.find(e.Key, now)
+				found++
+			}
 		}
 	}
-	return live
+	return s.next == len(s.seen)
 }
 
-// absent unsettles every live, applied entry whose key a whole scan did not see.
-func (m *mirror) absent(seen map[string]struct{}, now int64) {
-	for e := range m.store.All() {
-		if _, ok := seen[string(e.Key)]; !ok {
-			m.unseen(e, now)
-		}
+// missing reports whether a key that a scan did not read should have been in
+// the kernel's map ever since the scan began. A key that changed since may have
+// come, or gone and come, behind the scan's back: its records tell, or the next scan.
+func (m *mirror) missing(slot crdt.Slot, began int64) bool {
+	if e, _ := m.store.At(slot); e.Deleted || m.keys.waits(slot) {
+		return false
 	}
-}
-
-// unseen takes an entry whose key a whole scan did not see.
-func (m *mirror) unseen(e crdt.Entry, now int64) {
-	if _, waiting := m.pending[string(e.Key)]; !waiting && !e.Deleted {
-		m.find(e.Key, now)
-	}
+	r := m.keys.recent(slot)
+	return r.active() < began
 }
 
 // find asks for a look at a key that differed in a scan. What the scan read may
 // just be older than what was merged and applied since.
 func (m *mirror) find(key []byte, now int64) {
-	m.unsettle(string(key), now).scan = true
+	m.unsettle(key, now).scan = true
 }

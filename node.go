@@ -28,8 +28,10 @@ const (
 	tick          = time.Second            // retries, clock offset, housekeeping
 	settleTick    = 2 * time.Millisecond   // while keys are unsettled
 	applyLimit    = 4096                   // writes handed to the kernel at a time
+	mergeLimit    = 4096                   // remote entries merged at a time
 	lookLimit     = 1024                   // keys looked at in one settle tick
 	retryLimit    = 256                    // entries that could not be applied, tried again a tick
+	retryWalk     = 64 << 10               // keys that retry passes over a tick, at most
 	minRetention  = 30 * time.Second       // what is remembered of a quiet key, at least
 	leaveTimeout  = 8 * time.Second        // handing over and leaving
 	flushTimeout  = 3 * time.Second        // of it, for the kernel's last changes
@@ -78,9 +80,10 @@ type boundMap struct {
 	scanning bool
 	rescan   bool // something was lost: scan as soon as the present scan is over
 	lastScan time.Time
-	forgot   int64  // boot: when quiet keys were last forgotten
-	gone     error  // why the kernel map is not bound
-	told     string // the error that the log has
+	forgot   int64       // boot: when quiet keys were last forgotten
+	won      []crdt.Slot // of the batch in hand: new entries, to be spread
+	gone     error       // why the kernel map is not bound
+	told     string      // the error that the log has
 	future   future
 }
 

@@ -75,14 +75,16 @@ func (n *Node) unsettled() bool {
 func (n *Node) captured(batch mapwatch.Batch) {
 	n.measureOffset()
 	now := n.kernel.Now()
-	won := make([][]crdt.Entry, len(n.maps))
-	for _, c := range batch.Changes {
-		if e, ok := n.maps[c.Map].record(c, n.wall(c.Captured), now); ok {
-			won[c.Map] = append(won[c.Map], e)
+	for i := range batch.Changes {
+		c := &batch.Changes[i]
+		b := n.maps[c.Map]
+		if slot, won := b.record(*c, n.wall(c.Captured), now); won {
+			b.won = append(b.won, slot)
 		}
 	}
-	for i, entries := range won {
-		n.spread(n.maps[i], entries, "")
+	for _, b := range n.maps {
+		n.spread(b, b.won, "")
+		b.won = b.won[:0]
 	}
 	n.upto = max(n.upto, batch.Upto)
 	for _, i := range batch.Rescan {
@@ -95,10 +97,21 @@ func (n *Node) captured(batch mapwatch.Batch) {
 	}
 }
 
-func (n *Node) spread(b *boundMap, entries []crdt.Entry, from string) {
-	if len(entries) > 0 {
-		n.cluster.Spread(b.Name, entries, from)
+// spread tells the network which keys have new entries; it sends what the store
+// holds by then. A slot may be named twice. slots is the caller's.
+func (n *Node) spread(b *boundMap, slots []crdt.Slot, from string) {
+	if len(slots) == 0 {
+		return
 	}
+	// SHIM for the present gossip.Cluster.Spread; with the one that takes slots:
+	// n.cluster.Spread(b.Name, slots, from)
+	entries := make([]crdt.Entry, 0, len(slots))
+	for _, slot := range slots {
+		if e, ok := b.store.At(slot); ok {
+			entries = append(entries, e)
+		}
+	}
+	n.cluster.Spread(b.Name, entries, from)
 }
 
 // look reads the keys that are to be settled and asks for a batch that covers
@@ -144,14 +157,14 @@ func (n *Node) lookTwice(b *boundMap, key []byte) (content, bool) {
 // writeDue applies what merges and settling made due.
 func (n *Node) writeDue() {
 	for _, b := range n.maps {
-		for len(b.ready) > 0 {
-			ops := b.takeWrites(applyLimit)
+		for b.ready.len() > 0 {
+			ops, slots := b.takeWrites(applyLimit)
 			if len(ops) == 0 {
 				continue
 			}
 			start := n.kernel.Now()
 			b.kernel.Apply(ops)
-			b.applied(ops, start, n.kernel.Now())
+			b.applied(ops, slots, start, n.kernel.Now())
 		}
 	}
 }
@@ -165,7 +178,7 @@ func (n *Node) housekeep() {
 		b.retry(retryLimit, now)
 		if now-b.forgot > int64(retention)/4 {
 			b.forgot = now
-			b.forget(now - int64(retention))
+			b.keys.forget(now - int64(retention))
 		}
 		b.note(b.kernel.Current())
 		n.tell(b)
@@ -235,11 +248,14 @@ func (n *Node) startScan(ctx context.Context, b *boundMap) {
 // scan passes the kernel map to the owner, chunk by chunk, and then asks about
 // the keys that were not in it.
 func (n *Node) scan(ctx context.Context, b *boundMap, importing bool) error {
-	matched := 0
+	var s *scan
+	if err := n.call(ctx, func() { s = b.beginScan(n.kernel.Now()) }); err != nil {
+		return err
+	}
 	at := n.kernel.Now() // no chunk was read before this
 	err := b.kernel.Scan(ctx, func(keys, values []byte, count int) error {
 		err := n.call(ctx, func() {
-			matched += b.scanned(keys, values, count, importing, at, n.kernel.Now())
+			b.scanned(s, keys, values, count, importing, at, n.kernel.Now())
 			if len(b.lookedAt) > 0 {
 				n.watch.Barrier()
 			}
@@ -250,39 +266,12 @@ func (n *Node) scan(ctx context.Context, b *boundMap, importing bool) error {
 	if err != nil {
 		return err
 	}
-	complete := false
-	if err := n.call(ctx, func() {
-		b.counters.Scans++
-		complete = matched >= b.expected()
-	}); err != nil || complete {
-		return err
-	}
-	seen := make(map[string]struct{})
-	err = b.kernel.Scan(ctx, func(keys, _ []byte, count int) error {
-		for key := range bytesOf(keys, count) {
-			seen[string(key)] = struct{}{}
-		}
-		return ctx.Err()
-	})
-	if err != nil {
-		return err
-	}
-	return n.call(ctx, func() { b.absent(seen, n.kernel.Now()) })
-}
-
-// bytesOf splits n elements that lie end to end.
-func bytesOf(flat []byte, n int) func(func([]byte) bool) {
-	return func(yield func([]byte) bool) {
-		if n == 0 {
-			return
-		}
-		size := len(flat) / n
-		for i := range n {
-			if !yield(flat[i*size : (i+1)*size]) {
-				return
-			}
+	for done := false; !done; {
+		if err := n.call(ctx, func() { done = b.unseen(s, n.kernel.Now()) }); err != nil {
+			return err
 		}
 	}
+	return n.call(ctx, func() { b.counters.Scans++ })
 }
 
 // importMaps takes what the maps held before this Node as the oldest there is.

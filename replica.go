@@ -21,32 +21,43 @@ func (r replica) on(ctx context.Context, name string, f func(*boundMap)) error {
 	return r.n.call(ctx, func() { f(b) })
 }
 
-// Merge merges entries of another member, applies those that won and spreads
-// them further. It returns when all that is done: this is the back-pressure.
+// Merge merges entries of another member, spreads those that won further and
+// applies them. It returns when all that is done: this is the back-pressure. The
+// owner has other things to do after each mergeLimit of them. Entries, keys and
+// values are used during the call only.
 func (r replica) Merge(ctx context.Context, name, from string, entries []crdt.Entry) error {
-	return r.on(ctx, name, func(b *boundMap) {
-		n := r.n
-		wall, now := n.config.Now().UnixNano(), n.kernel.Now()
-		won := entries[:0:0]
-		for _, e := range entries {
-			if err := b.clock.Observe(e.Version.Time, wall); err != nil {
-				// Anti-entropy offers it again, until time has caught up.
-				b.counters.FutureTimes++
-				b.future = future{n.config.Now(), e.Version.Member, time.Duration(e.Version.Time.Wall - wall)}
-				continue
-			}
-			ok, err := b.remote(e, now)
-			if err != nil {
-				n.log.Warn("refuse entry", "map", name, "from", from, "error", err)
-				continue
-			}
-			if ok {
-				won = append(won, e)
-			}
+	for {
+		some := entries[:min(len(entries), mergeLimit)]
+		err := r.on(ctx, name, func(b *boundMap) { r.n.merge(b, from, some) })
+		if entries = entries[len(some):]; err != nil || len(entries) == 0 {
+			return err
 		}
-		n.writeDue()
-		n.spread(b, won, from)
-	})
+	}
+}
+
+// merge takes entries of another member. What they ask to be written is due.
+func (n *Node) merge(b *boundMap, from string, entries []crdt.Entry) {
+	wall, now := n.config.Now().UnixNano(), n.kernel.Now()
+	for i := range entries {
+		e := &entries[i]
+		if err := b.clock.Observe(e.Version.Time, wall); err != nil {
+			// Anti-entropy offers it again, until time has caught up.
+			b.counters.FutureTimes++
+			b.future = future{n.config.Now(), e.Version.Member, time.Duration(e.Version.Time.Wall - wall)}
+			continue
+		}
+		slot, won, err := b.remote(*e, now)
+		if err != nil {
+			n.log.Warn("refuse entry", "map", b.Name, "from", from, "error", err)
+			continue
+		}
+		if won {
+			b.won = append(b.won, slot)
+		}
+	}
+	n.spread(b, b.won, from)
+	b.won = b.won[:0]
+	n.writeDue()
 }
 
 // Read calls fn with the store of one map on the owner.

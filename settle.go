@@ -28,17 +28,22 @@ func contentOf(e crdt.Entry) content {
 
 // fingerprint stands for a content where keeping the value would cost too much.
 // The seed is random and the process's own, so two different contents collide
-// with a chance of 2^-64 that no peer can raise.
-type fingerprint struct {
-	set bool // the zero fingerprint matches nothing
-	sum uint64
-}
+// with a chance of 2^-59 that no peer can raise. The zero fingerprint stands for
+// none and matches nothing.
+type fingerprint uint64
+
+// Fingerprints have the lowest bit set, or are absence; three bits above these
+// two are never set (see waitCell).
+const (
+	presence fingerprint = 1
+	absence  fingerprint = 2
+)
 
 func (c content) fingerprint(seed maphash.Seed) fingerprint {
 	if !c.present {
-		return fingerprint{set: true}
+		return absence
 	}
-	return fingerprint{set: true, sum: maphash.Bytes(seed, c.value) | 1}
+	return fingerprint(maphash.Bytes(seed, c.value))&^31 | presence
 }
 
 // verdict is what settling a key asks for.
@@ -73,7 +78,7 @@ func settle(kernel content, entry content, known bool, seed maphash.Seed, bases 
 	}
 	found := kernel.fingerprint(seed)
 	for _, base := range bases {
-		if base.set && base == found {
+		if base != 0 && base == found {
 			return verdictWrite
 		}
 	}

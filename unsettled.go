@@ -71,20 +71,24 @@ func (m *mirror) lookAfter(key string, u *unsettled, due int64) {
 
 // restart forgets what looks at an unsettled key found: something happened to
 // it since.
-func (m *mirror) restart(key string, now int64) {
-	if u := m.unsettled[key]; u != nil {
+func (m *mirror) restart(key []byte, now int64) {
+	if len(m.unsettled) == 0 {
+		return
+	}
+	if u := m.unsettled[string(key)]; u != nil {
 		u.first, u.stamps, u.vain = nil, 0, 0
-		m.lookAfter(key, u, now+settleDelay)
+		m.lookAfter(string(key), u, now+settleDelay)
 	}
 }
 
 // unsettle asks for a look at key.
-func (m *mirror) unsettle(key string, now int64) *unsettled {
-	u := m.unsettled[key]
+func (m *mirror) unsettle(key []byte, now int64) *unsettled {
+	u := m.unsettled[string(key)]
 	if u == nil {
 		u = &unsettled{}
-		m.unsettled[key] = u
-		m.lookAfter(key, u, now+settleDelay)
+		kept := string(key)
+		m.unsettled[kept] = u
+		m.lookAfter(kept, u, now+settleDelay)
 	}
 	return u
 }
@@ -92,7 +96,7 @@ func (m *mirror) unsettle(key string, now int64) *unsettled {
 // touch asks for a look at key because a record without a value named it.
 // Unlike a record with a value it does not restart the looks: a key that is
 // touched without end would never be read.
-func (m *mirror) touch(key string, captured, now int64) {
+func (m *mirror) touch(key []byte, captured, now int64) {
 	u := m.unsettle(key, now)
 	u.touched = max(u.touched, captured)
 	u.again = u.look != nil
@@ -140,21 +144,26 @@ func (m *mirror) unreadable(key string, now int64) {
 // unsettled key that is written in place so often that no look can tell its
 // value. A scan reads under the bucket's lock, so what it says of such a key is
 // believed, unless something happened to the key since.
-func (m *mirror) restless(key string, found content, at int64) {
-	u, r := m.unsettled[key], m.recent[key]
-	if u.vain >= vainLooks && max(r.since, r.captured) < at {
-		u.vain, u.stamps = 0, confirmLooks
-		kept := found.clone()
-		m.looked(key, kept, at)
+func (m *mirror) restless(key []byte, found content, at int64) {
+	u := m.unsettled[string(key)]
+	if u.vain < vainLooks {
+		return
 	}
+	if slot, known := m.store.Find(key); known {
+		if r := m.keys.recent(slot); max(r.since, r.captured) >= at {
+			return
+		}
+	}
+	u.vain, u.stamps = 0, confirmLooks
+	m.looked(string(key), found.clone(), at)
 }
 
 // settleLooked decides every key whose look is covered: upto says that all
 // records submitted before it have been processed. wall maps a boot time to
-// wall time. It returns the entries that missed local writes became; writes
-// that became due are in takeWrites.
-func (m *mirror) settleLooked(upto, now int64, wall func(boot int64) int64) []crdt.Entry {
-	var stamped []crdt.Entry
+// wall time. It returns the slots of the entries that missed local writes became;
+// writes that became due are in takeWrites.
+func (m *mirror) settleLooked(upto, now int64, wall func(boot int64) int64) []crdt.Slot {
+	var stamped []crdt.Slot
 	waiting := m.lookedAt[:0]
 	for _, key := range m.lookedAt {
 		u := m.unsettled[key]
@@ -165,30 +174,32 @@ func (m *mirror) settleLooked(upto, now int64, wall func(boot int64) int64) []cr
 			waiting = append(waiting, key)
 			continue
 		}
-		if e, ok := m.settleKey(key, u, now, wall); ok {
-			stamped = append(stamped, e)
+		if slot, ok := m.settleKey(key, u, now, wall); ok {
+			stamped = append(stamped, slot)
 		}
 	}
 	m.lookedAt = waiting
 	return stamped
 }
 
-// settleKey carries out what settle decides of one key.
-func (m *mirror) settleKey(key string, u *unsettled, now int64, wall func(int64) int64) (crdt.Entry, bool) {
+// settleKey carries out what settle decides of one key. It returns the slot of
+// the entry that a missed local write became, if it did.
+func (m *mirror) settleKey(key string, u *unsettled, now int64, wall func(int64) int64) (crdt.Slot, bool) {
 	look := *u.look
-	cur, known := m.store.Get([]byte(key))
-	r, p := m.recent[key], m.pending[key]
-	_, waiting := m.pending[key]
+	slot, known := m.store.Find([]byte(key))
 	entry := content{}
+	var base, prior fingerprint
 	if known {
+		cur, _ := m.store.At(slot)
 		entry = contentOf(cur)
+		base, prior = m.keys.recent(slot).base, m.keys.prior(slot)
 	}
-	v := settle(look, entry, known, m.seed, r.base, p.prior)
-	if r.base.set && r.base != look.fingerprint(m.seed) {
+	waiting := prior != 0
+	v := settle(look, entry, known, m.seed, base, prior)
+	if base != 0 && base != look.fingerprint(m.seed) {
 		// Only we write the base: it was overwritten, and should the value be
 		// seen again, somebody else wrote it.
-		r.base = fingerprint{}
-		m.recent[key] = r
+		m.keys.remember(slot, now).base = 0
 	}
 	if v == verdictStamp && !m.counts(look) {
 		// Not ours to send. A receiver repairs its map; an entry that could not
@@ -201,58 +212,67 @@ func (m *mirror) settleKey(key string, u *unsettled, now int64, wall func(int64)
 	if u.stamps++; v == verdictStamp && u.touched == 0 && u.stamps < confirmLooks && (u.first == nil || !u.first.equal(look)) {
 		u.first = &look
 		m.lookAfter(key, u, now+confirmDelay)
-		return crdt.Entry{}, false
+		return 0, false
 	}
 
 	m.counters.Settled++
 	if u.scan && v != verdictInSync {
 		m.counters.ScanFound++
 	}
-	again := u.again
 	delete(m.unsettled, key)
-	if again {
-		m.touch(key, u.touched, now)
+	if u.again {
+		m.touch([]byte(key), u.touched, now)
 	}
 	switch v {
 	case verdictWrite:
 		m.counters.SettleWrites++
 		if !waiting {
-			p.prior = look.fingerprint(m.seed)
+			m.keys.wait(slot, look.fingerprint(m.seed))
 		}
-		m.queue(key, p)
+		m.queue(slot)
 	case verdictStamp:
-		return m.stampMissed([]byte(key), u, known && !waiting, cur, now, wall)
+		stamped, won := m.stampMissed([]byte(key), u, now, wall)
+		if won {
+			return stamped, true
+		}
 	case verdictInSync:
 		if waiting && look.equal(entry) {
-			delete(m.pending, key) // somebody else wrote the very same
+			m.keys.held(slot) // somebody else wrote the very same
 		}
 	}
-	return crdt.Entry{}, false
+	if known {
+		m.stall(slot)
+	}
+	return 0, false
 }
 
 // stampMissed makes a version of a local write whose value was found by a look.
-func (m *mirror) stampMissed(key []byte, u *unsettled, held bool, cur crdt.Entry, now int64, wall func(int64) int64) (crdt.Entry, bool) {
-	r, found := m.recent[string(key)], u.look
+func (m *mirror) stampMissed(key []byte, u *unsettled, now int64, wall func(int64) int64) (crdt.Slot, bool) {
+	slot, known := m.store.Find(key)
+	var after crdt.Timestamp
+	var since int64
+	if known {
+		since = m.keys.recent(slot).since
+		if !m.keys.waits(slot) { // the kernel held the entry, so the write came after it
+			cur, _ := m.store.At(slot)
+			after = cur.Version.Time
+		}
+	}
 	captured := u.lookedAt
-	if u.touched > r.since {
+	if u.touched > since {
 		captured = u.touched // a record gave the time, though not the value
 	}
-	var after crdt.Timestamp
-	if held { // the kernel held the entry, so the write came after it
-		after = cur.Version.Time
-	}
-	e := crdt.Entry{Key: key, Value: found.value, Deleted: !found.present,
-		Version: crdt.Version{Time: m.clock.Stamp(wall(captured), after), Member: m.member}}
-	_, won, err := m.store.Merge(e)
+	slot, won, err := m.store.Merge(crdt.Entry{Key: key, Value: u.look.value, Deleted: !u.look.present,
+		Version: crdt.Version{Time: m.clock.Stamp(wall(captured), after), Member: m.member}})
 	if err != nil || !won {
-		return crdt.Entry{}, false
+		return 0, false
 	}
 	m.counters.Local++
 	if u.touched == 0 {
 		m.counters.SettleStamps++
 	}
-	delete(m.pending, string(key))
-	r.since, r.captured, r.used = captured, captured, now
-	m.recent[string(key)] = r
-	return e, true
+	m.keys.held(slot)
+	r := m.keys.remember(slot, now)
+	r.since, r.captured = captured, captured
+	return slot, true
 }

@@ -15,7 +15,7 @@ import (
 func TestLookAfterRestless(t *testing.T) {
 	m := newMirror(mapwatch.Shape{KeyBytes: 8, ValueBytes: 8}, MapOptions{}, "self", crdt.NewClock(time.Hour), maphash.MakeSeed())
 	now, key := int64(time.Hour), string(number(1))
-	m.unsettle(key, now)
+	m.unsettle(number(1), now)
 	for range vainLooks {
 		now += int64(time.Second)
 		if !slices.Contains(m.dueLooks(1, now), key) {
@@ -23,7 +23,7 @@ func TestLookAfterRestless(t *testing.T) {
 		}
 		m.unreadable(key, now)
 	}
-	m.restless(key, content{true, number(5)}, now)
+	m.restless(number(1), content{true, number(5)}, now)
 	now += int64(time.Second)
 	if m.dueLooks(1, now) != nil {
 		t.Error("due although a scan has looked")
