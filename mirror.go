@@ -37,6 +37,7 @@ type mirror struct {
 	refusal error     // why the kernel refused a write, the latest reason
 	ops     []mapwatch.Op
 	writing []crdt.Slot // of ops
+	next    [][]byte    // memory for ahead
 
 	// Keys in doubt are rare, and the store need not know them.
 	unsettled map[string]*unsettled
@@ -71,6 +72,20 @@ func newMirror(shape mapwatch.Shape, options MapOptions, member string, clock *c
 		deletes:   options.Events != EventsUpdate,
 		unsettled: make(map[string]*unsettled),
 	}
+}
+
+// aheadKeys is how many keys are looked up together.
+const aheadKeys = 128
+
+// ahead waits for the memory that the store needs for n keys, key(0) and on, all
+// at once: in a large store each would else wait for its own.
+func (m *mirror) ahead(n int, key func(i int) []byte) {
+	m.next = m.next[:0]
+	for i := range min(n, aheadKeys) {
+		m.next = append(m.next, key(i))
+	}
+	m.store.Touch(m.next)
+	clear(m.next)
 }
 
 // counts reports whether a local change to c is to become a version.

@@ -70,6 +70,9 @@ func BenchmarkMerge(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		at := i % benchEntries
+		if at%aheadKeys == 0 { // as Node does
+			m.ahead(aheadKeys, func(j int) []byte { return keys[(at+j)*benchKey:][:benchKey] })
+		}
 		now += int64(time.Microsecond)
 		e := crdt.Entry{Key: keys[at*benchKey:][:benchKey], Value: values[at*benchValue:][:benchValue],
 			Version: crdt.Version{Time: crdt.Timestamp{Wall: now}, Member: "other"}}
@@ -86,6 +89,9 @@ func BenchmarkRecord(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		at := i % benchEntries
+		if at%aheadKeys == 0 { // as Node does
+			m.ahead(aheadKeys, func(j int) []byte { return keys[(at+j)*benchKey:][:benchKey] })
+		}
 		now += int64(time.Microsecond)
 		c := mapwatch.Change{Kind: mapwatch.Updated, Key: keys[at*benchKey:][:benchKey], Value: values[at*benchValue:][:benchValue], Captured: now}
 		if _, won := m.record(c, now, now); !won {
@@ -103,6 +109,9 @@ func BenchmarkRemote(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		at := i % benchEntries
+		if at%aheadKeys == 0 { // as Node does
+			m.ahead(aheadKeys, func(j int) []byte { return keys[(at+j)*benchKey:][:benchKey] })
+		}
 		now += int64(time.Microsecond)
 		value := values[at*benchValue:][:benchValue]
 		value[20]++

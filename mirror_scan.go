@@ -43,6 +43,9 @@ func (m *mirror) scanned(s *scan, keys, values []byte, n int, importing bool, at
 	}
 	kb, vb := len(keys)/n, len(values)/n
 	for i := range n {
+		if i%aheadKeys == 0 {
+			m.ahead(n-i, func(j int) []byte { return keys[(i+j)*kb : (i+j+1)*kb] })
+		}
 		key, found := keys[i*kb:(i+1)*kb], content{true, values[i*vb : (i+1)*vb]}
 		slot, known := m.store.Find(key)
 		if !known {

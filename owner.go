@@ -78,6 +78,9 @@ func (n *Node) captured(batch mapwatch.Batch) {
 	for i := range batch.Changes {
 		c := &batch.Changes[i]
 		b := n.maps[c.Map]
+		if i%aheadKeys == 0 { // of the map that changes most, if there are several
+			b.ahead(len(batch.Changes)-i, func(j int) []byte { return batch.Changes[i+j].Key })
+		}
 		if slot, won := b.record(*c, n.wall(c.Captured), now); won {
 			b.won = append(b.won, slot)
 		}

@@ -39,6 +39,9 @@ func (r replica) Merge(ctx context.Context, name, from string, entries []crdt.En
 func (n *Node) merge(b *boundMap, from string, entries []crdt.Entry) {
 	wall, now := n.config.Now().UnixNano(), n.kernel.Now()
 	for i := range entries {
+		if i%aheadKeys == 0 {
+			b.ahead(len(entries)-i, func(j int) []byte { return entries[i+j].Key })
+		}
 		e := &entries[i]
 		if err := b.clock.Observe(e.Version.Time, wall); err != nil {
 			// Anti-entropy offers it again, until time has caught up.
