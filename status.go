@@ -62,20 +62,21 @@ type Counters struct {
 
 // Status is one member's view of the whole.
 type Status struct {
-	Node          string      `json:"node"`
-	Cluster       string      `json:"cluster"`
-	Version       string      `json:"version"`
-	Started       time.Time   `json:"started"`
-	Capture       string      `json:"capture"`
-	CaptureReason string      `json:"capture_reason"` // why not a better one
-	Ready         bool        `json:"ready"`
-	NotReady      []string    `json:"not_ready"`
-	Healthy       bool        `json:"healthy"`
-	Unhealthy     []string    `json:"unhealthy"`
-	InSync        bool        `json:"in_sync"` // ready, every member that did not leave is alive, and was equal at the last exchange with it
-	Conflicts     []string    `json:"conflicts"`
-	Members       []Member    `json:"members"`
-	Maps          []MapStatus `json:"maps"`
+	Node          string       `json:"node"`
+	Cluster       string       `json:"cluster"`
+	Version       string       `json:"version"`
+	Started       time.Time    `json:"started"`
+	Capture       string       `json:"capture"`
+	CaptureReason string       `json:"capture_reason"` // why not a better one
+	Ready         bool         `json:"ready"`
+	NotReady      []string     `json:"not_ready"`
+	Healthy       bool         `json:"healthy"`
+	Unhealthy     []string     `json:"unhealthy"`
+	InSync        bool         `json:"in_sync"` // ready, every member that did not leave is alive, and was equal at the last exchange with it
+	Conflicts     []string     `json:"conflicts"`
+	Members       []Member     `json:"members"`
+	Maps          []MapStatus  `json:"maps"`
+	Network       gossip.Stats `json:"network"`
 }
 
 // Members returns all members known, this one first, then by node ID.
@@ -197,7 +198,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 		Node: n.config.Node, Cluster: n.config.Cluster, Version: n.config.Version, Started: n.started,
 		Capture: string(n.watch.Mode()), CaptureReason: n.watch.Reason(),
 		Conflicts: append([]string{}, n.cluster.Conflicts()...),
-		Members:   n.Members(), Maps: maps,
+		Members:   n.Members(), Maps: maps, Network: n.cluster.Stats(),
 	}
 	s.Ready, s.NotReady = n.Ready(ctx)
 	s.InSync = s.Ready && len(n.cluster.Refused()) == 0

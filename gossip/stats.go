@@ -2,35 +2,41 @@ package gossip
 
 import "sync/atomic"
 
-// Stats are counters since Open, and gauges where said.
+// Stats are counters since Open, and gauges where said. The JSON names are a
+// contract.
 type Stats struct {
-	PacketFramesOut, PacketBytesOut uint64 // data frames handed to packets
-	StreamFramesOut, StreamBytesOut uint64 // and to streams
-	FramesIn, BytesIn               uint64 // all carriers
-	SendErrors                      uint64 // frames that could not be handed to the network
-	Malformed                       uint64 // frames that failed their checksum or their decoder
-	UnknownFrames                   uint64 // of a kind or version that this member does not know
-	UnknownMaps                     uint64 // batches of a map that is not replicated here
-	StrangerFrames                  uint64 // dropped: the sender is no member
-	InboxDropped                    uint64 // frames dropped because their sender's inbox was full
-	RumorsWaiting                   int    // gauge, all members
-	RumorsSent                      uint64 // entries, each member counted
-	RumorsResent                    uint64 // entries of packets that were not acknowledged in time
-	RumorsDropped                   uint64 // entries that anti-entropy has to bring
-	Stalls                          uint64 // times that a member stopped acknowledging and was given up on
-	EntriesIn                       uint64 // entries passed to Replica.Merge
-	MergeErrors                     uint64 // batches that Replica.Merge refused
-	ShapeRefused                    uint64 // batches left out because of a shape conflict
-	SyncRounds                      uint64 // exchanges begun with one member
-	SyncFailed                      uint64
-	SyncSessions                    uint64 // sessions about one map, begun or served
-	SyncEntriesOut                  uint64
-	SyncEntriesIn                   uint64
-	JoinAttempts, JoinFailures      uint64
+	PacketFramesOut uint64 `json:"packet_frames_out"` // data frames handed to packets
+	PacketBytesOut  uint64 `json:"packet_bytes_out"`
+	StreamFramesOut uint64 `json:"stream_frames_out"` // and to streams
+	StreamBytesOut  uint64 `json:"stream_bytes_out"`
+	FramesIn        uint64 `json:"frames_in"` // all carriers
+	BytesIn         uint64 `json:"bytes_in"`
+	SendErrors      uint64 `json:"send_errors"`     // frames that could not be handed to the network
+	Malformed       uint64 `json:"malformed"`       // frames that failed their checksum or their decoder
+	UnknownFrames   uint64 `json:"unknown_frames"`  // of a kind or version that this member does not know
+	UnknownMaps     uint64 `json:"unknown_maps"`    // batches of a map that is not replicated here
+	StrangerFrames  uint64 `json:"stranger_frames"` // dropped: the sender is no member
+	InboxDropped    uint64 `json:"inbox_dropped"`   // frames dropped because their sender's inbox was full
+	RumorsWaiting   int    `json:"rumors_waiting"`  // gauge, all members
+	RumorsSent      uint64 `json:"rumors_sent"`     // entries, each member counted
+	RumorsResent    uint64 `json:"rumors_resent"`   // entries of packets that were not acknowledged in time
+	RumorsDropped   uint64 `json:"rumors_dropped"`  // entries that anti-entropy has to bring
+	Stalls          uint64 `json:"stalls"`          // times that a member stopped acknowledging and was given up on
+	EntriesIn       uint64 `json:"entries_in"`      // entries passed to Replica.Merge
+	MergeErrors     uint64 `json:"merge_errors"`    // batches that Replica.Merge refused
+	ShapeRefused    uint64 `json:"shape_refused"`   // batches left out because of a shape conflict
+	SyncRounds      uint64 `json:"sync_rounds"`     // exchanges begun with one member
+	SyncFailed      uint64 `json:"sync_failed"`
+	SyncSessions    uint64 `json:"sync_sessions"` // sessions about one map, begun or served
+	SyncEntriesOut  uint64 `json:"sync_entries_out"`
+	SyncEntriesIn   uint64 `json:"sync_entries_in"`
+	JoinAttempts    uint64 `json:"join_attempts"`
+	JoinFailures    uint64 `json:"join_failures"`
 	// Of the TCP and UDP transport; zero with Config.Transport.
-	SessionsIn, SessionsOut int    // gauges
-	BadConnections          uint64 // inbound connections that did not speak the protocol
-	RefusedConnections      uint64 // inbound connections over the bound
+	SessionsIn         int    `json:"sessions_in"` // gauges
+	SessionsOut        int    `json:"sessions_out"`
+	BadConnections     uint64 `json:"bad_connections"`     // inbound connections that did not speak the protocol
+	RefusedConnections uint64 `json:"refused_connections"` // inbound connections over the bound
 }
 
 // counters is the live form of Stats.
