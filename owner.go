@@ -106,15 +106,7 @@ func (n *Node) spread(b *boundMap, slots []crdt.Slot, from string) {
 	if len(slots) == 0 {
 		return
 	}
-	// SHIM for the present gossip.Cluster.Spread; with the one that takes slots:
-	// n.cluster.Spread(b.Name, slots, from)
-	entries := make([]crdt.Entry, 0, len(slots))
-	for _, slot := range slots {
-		if e, ok := b.store.At(slot); ok {
-			entries = append(entries, e)
-		}
-	}
-	n.cluster.Spread(b.Name, entries, from)
+	n.cluster.Spread(b.Name, slots, from)
 }
 
 // look reads the keys that are to be settled and asks for a batch that covers

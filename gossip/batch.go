@@ -1,17 +1,19 @@
 package gossip
 
 import (
-	"bytes"
+	"math/bits"
 
 	"github.com/mapgossip/mapgossip/crdt"
 )
 
 const (
-	timestampBytes = 12
+	timestampBytes = crdt.TimestampBytes
 	maxOrigins     = 65535
 	// bulkBytes is the size at which a stream frame is closed. A single
 	// larger entry still makes a frame of its own.
 	bulkBytes = 256 << 10
+	// maxInterned bounds the origins' names that a decoder remembers.
+	maxInterned = 4096
 )
 
 // batch is entries of one map in one frame, by columns.
@@ -25,95 +27,41 @@ type batch struct {
 	Entries    []crdt.Entry
 }
 
-// batchOverhead bounds the bytes of a batch frame that are not in its entries.
-func batchOverhead(sender, mapName string) int {
-	return frameHeaderBytes + len(sender) + len(mapName) + 96
-}
-
-// fit returns how many of entries, at least one, fit a frame of limit bytes,
-// and an upper bound of that frame's size.
-func fit(overhead int, entries []crdt.Entry, limit int) (n, size int) {
-	size = overhead
-	for i := range entries {
-		e := &entries[i]
-		more := timestampBytes + 3 + len(e.Key) + len(e.Value)
-		// An origin costs its name once a run of entries: an upper bound of
-		// the table, and exact for the usual batch of one member's changes.
-		if i == 0 || e.Version.Member != entries[i-1].Version.Member {
-			more += len(e.Version.Member) + 3
-		}
-		if i > 0 && (size+more > limit || i >= maxOrigins) {
-			return i, size
-		}
-		size += more
-	}
-	return len(entries), size
-}
-
 // encode returns the frame. All entries must have the sizes of the batch.
 func (b batch) encode(sender string) []byte {
-	n := len(b.Entries)
-	var (
-		origins = make([]string, 0, 4)
-		index   = make(map[string]int, 4)
-		times   = make([]byte, 0, n*timestampBytes)
-		who     = make([]int, n)
-		deleted = make([]byte, (n+7)/8)
-		keys    = make([]byte, 0, n*b.KeyBytes)
-		values  = make([]byte, 0, n*b.ValueBytes)
-	)
-	for i := range b.Entries {
-		e := &b.Entries[i]
-		at, ok := index[e.Version.Member]
-		if !ok {
-			at = len(origins)
-			index[e.Version.Member] = at
-			origins = append(origins, e.Version.Member)
-		}
-		who[i] = at
-		times = e.Version.Time.AppendBinary(times)
-		keys = append(keys, e.Key...)
-		if e.Deleted {
-			deleted[i/8] |= 1 << (i % 8)
-		} else {
-			values = append(values, e.Value...)
-		}
+	var c columns
+	c.reset(sender, &Map{Name: b.Map, KeyBytes: b.KeyBytes, ValueBytes: b.ValueBytes})
+	for _, e := range b.Entries {
+		c.add(0, e)
 	}
-	w := newFrame(kindBatch, sender, 12, len(times)+3*n+len(keys)+len(values)+512)
-	w.uint(b.Seq)
-	w.flag(b.Stream)
-	w.uint(b.Session)
-	w.text(b.Map)
-	w.number(b.KeyBytes)
-	w.number(b.ValueBytes)
-	w.array(len(origins))
-	for _, o := range origins {
-		w.text(o)
-	}
-	w.blob(times)
-	w.blob(originColumn(who, len(origins)))
-	w.blob(deleted)
-	w.blob(keys)
-	w.blob(values)
-	return w.finish()
+	return c.encode(b.Seq, b.Stream, b.Session)
 }
 
-// originColumn is the index of each entry's origin: a byte each, two (big
-// endian) from 257 origins on.
-func originColumn(who []int, origins int) []byte {
-	var col bytes.Buffer
-	for _, at := range who {
-		if origins > 256 {
-			col.WriteByte(byte(at >> 8))
-		}
-		col.WriteByte(byte(at))
-	}
-	return col.Bytes()
+// decoder decodes batches one after the other in the same memory. The zero
+// decoder is ready to use.
+type decoder struct {
+	entries []crdt.Entry
+	origins []string
+	names   map[string]string // interned
 }
 
-// decodeBatch reads the fields of a kindBatch frame. Keys and values are parts
-// of the input. Memory is at most a small multiple of the input's length.
-func decodeBatch(r *fieldReader) (batch, error) {
+// intern returns name as a string, the same one each time.
+func (d *decoder) intern(name []byte) string {
+	if s, ok := d.names[string(name)]; ok {
+		return s
+	}
+	if d.names == nil || len(d.names) >= maxInterned {
+		d.names = make(map[string]string)
+	}
+	s := string(name)
+	d.names[s] = s
+	return s
+}
+
+// batch reads the fields of a kindBatch frame. Keys and values are parts of
+// the input, and the entries are the decoder's, until its next batch. Memory is
+// at most a small multiple of the input's length.
+func (d *decoder) batch(r *fieldReader) (batch, error) {
 	b := batch{
 		Seq:        r.uint(),
 		Stream:     r.flag(),
@@ -122,13 +70,13 @@ func decodeBatch(r *fieldReader) (batch, error) {
 		KeyBytes:   r.number(MaxEntryBytes),
 		ValueBytes: r.number(MaxEntryBytes),
 	}
-	var origins []string
+	d.origins = d.origins[:0]
 	r.list(maxOrigins, func() {
-		name := r.text(maxNodeBytes)
-		if name == "" {
+		name := r.blob(maxNodeBytes)
+		if len(name) == 0 {
 			r.fail("origin without a name")
 		}
-		origins = append(origins, name)
+		d.origins = append(d.origins, d.intern(name))
 	})
 	times := r.blob(maxFrameBytes)
 	who := r.blob(maxFrameBytes)
@@ -140,14 +88,12 @@ func decodeBatch(r *fieldReader) (batch, error) {
 	}
 	n := len(times) / timestampBytes
 	width := 1
-	if len(origins) > 256 {
+	if len(d.origins) > 256 {
 		width = 2
 	}
 	gone := 0
-	for _, bits := range deleted {
-		for ; bits != 0; bits &= bits - 1 {
-			gone++
-		}
+	for _, b := range deleted {
+		gone += bits.OnesCount8(b)
 	}
 	if n == 0 || len(times) != n*timestampBytes || len(who) != n*width || len(deleted) != (n+7)/8 ||
 		b.KeyBytes == 0 || len(keys) != n*b.KeyBytes || gone > n || len(values) != (n-gone)*b.ValueBytes ||
@@ -155,15 +101,17 @@ func decodeBatch(r *fieldReader) (batch, error) {
 		r.fail("columns of a batch do not match")
 		return batch{}, r.err
 	}
-	b.Entries = make([]crdt.Entry, n)
+	if cap(d.entries) < n {
+		d.entries = make([]crdt.Entry, n)
+	}
+	b.Entries = d.entries[:n]
 	for i := range b.Entries {
-		e := &b.Entries[i]
 		at := int(who[i*width])
 		if width == 2 {
 			at = at<<8 | int(who[i*width+1])
 		}
-		if at >= len(origins) {
-			r.fail("origin %d of %d", at, len(origins))
+		if at >= len(d.origins) {
+			r.fail("origin %d of %d", at, len(d.origins))
 			return batch{}, r.err
 		}
 		t, err := crdt.ParseTimestamp(times[i*timestampBytes : (i+1)*timestampBytes])
@@ -171,14 +119,27 @@ func decodeBatch(r *fieldReader) (batch, error) {
 			r.fail("timestamp: %v", err)
 			return batch{}, r.err
 		}
-		e.Version = crdt.Version{Time: t, Member: origins[at]}
-		e.Key = keys[i*b.KeyBytes : (i+1)*b.KeyBytes : (i+1)*b.KeyBytes]
-		if deleted[i/8]>>(i%8)&1 == 1 {
-			e.Deleted = true
-			continue
+		e := crdt.Entry{
+			Key:     keys[i*b.KeyBytes : (i+1)*b.KeyBytes : (i+1)*b.KeyBytes],
+			Version: crdt.Version{Time: t, Member: d.origins[at]},
+			Deleted: deleted[i/8]>>(i%8)&1 == 1,
 		}
-		e.Value = values[:b.ValueBytes:b.ValueBytes]
-		values = values[b.ValueBytes:]
+		if !e.Deleted {
+			e.Value = values[:b.ValueBytes:b.ValueBytes]
+			values = values[b.ValueBytes:]
+		}
+		b.Entries[i] = e
 	}
 	return b, nil
+}
+
+// keepEntries bounds the entries that a decoder keeps room for between uses.
+const keepEntries = 32 << 10
+
+// forget lets go of the input, so that the decoder does not pin it.
+func (d *decoder) forget() {
+	if cap(d.entries) > keepEntries {
+		d.entries = nil
+	}
+	clear(d.entries[:cap(d.entries)])
 }

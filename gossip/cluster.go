@@ -20,8 +20,8 @@ import (
 type Replica interface {
 	// Merge takes entries that the member from (a node ID) sent, and returns
 	// when they are merged: this is the back-pressure on that member. The
-	// entries and their slices may be used after the return, but a key or
-	// value that is kept should be copied: it pins a frame of up to 256 KiB.
+	// entries, their keys and their values are valid during the call only,
+	// also when it returns early because ctx ended; strings may be kept.
 	Merge(ctx context.Context, mapName string, from string, entries []crdt.Entry) error
 	// Read calls fn with the map's store, which fn only reads, keeps nothing
 	// of, and leaves within some milliseconds: merges wait for it.
@@ -50,12 +50,16 @@ type Cluster struct {
 	wg       sync.WaitGroup
 	counters counters
 	seq      atomic.Uint64
-	serving  atomic.Int32 // sessions begun by others
-	running  atomic.Bool  // frames are handled
+	columns  sync.Pool                      // of *columns
+	decoders sync.Pool                      // of *decoder
+	routes   atomic.Pointer[map[*Map]route] // nil: to be worked out; stored with mu held
+	serving  atomic.Int32                   // sessions begun by others
+	running  atomic.Bool                    // frames are handled
 	leaving  atomic.Bool
 	ready    chan struct{} // closed once Ready is true
 
 	exchanges chan *peer    // exchanges to run soon
+	joining   chan struct{} // holds a token while an exchange of a member that is not ready runs
 	census    chan struct{} // a token: membership changed, look for duplicates
 	fatal     chan error    // what ends Run
 

@@ -60,6 +60,7 @@ func TestLateJoinerGetsEverything(t *testing.T) {
 		within(t, 3*time.Second, "two members", w.sees(2))
 		within(t, 2*time.Second, "ready", ready(a, b))
 		a.fill("flows", 100_000, 1)
+		within(t, 30*time.Second, "equal", same("flows", a, b))
 		c, err := w.open("c", addrC, seeds(addrA))
 		if err != nil {
 			t.Fatal(err)
@@ -84,6 +85,13 @@ func TestLargeClusterPassesOn(t *testing.T) {
 		}
 		t.Log("formed in", within(t, 20*time.Second, "all members", w.sees(members)))
 		within(t, 30*time.Second, "ready", ready(w.members...))
+		received := func() (n int) {
+			for _, m := range w.members {
+				n += int(m.Stats().EntriesIn)
+			}
+			return n
+		}
+		before := received()
 		for i := range 200 {
 			w.members[i%members].put("flows", key(i), value(i))
 		}
@@ -97,6 +105,11 @@ func TestLargeClusterPassesOn(t *testing.T) {
 		t.Logf("%.2f %% after 100 ms", float64(reached())/members/2)
 		if reached() < 200*members*98/100 {
 			t.Errorf("%d of %d after 100 ms", reached(), 200*members)
+		}
+		copies := float64(received()-before) / (200 * (members - 1))
+		t.Logf("%.2f copies of an entry to each member", copies)
+		if limit := 1.1 * float64(len(successors(members))); copies > limit { // the origin gets it back too
+			t.Errorf("%.2f copies of an entry to each member, want at most %v", copies, limit)
 		}
 		t.Log("equal in", within(t, 3*time.Minute, "equal", same("flows", w.members...)))
 	})

@@ -77,13 +77,13 @@ func TestRestartIsNoDuplicate(t *testing.T) {
 
 func TestShapeConflict(t *testing.T) {
 	other := Map{Name: "other", Type: "hash", KeyBytes: 8, ValueBytes: 16}
-	wide := flows
-	wide.ValueBytes = 32
+	broad := flows
+	broad.ValueBytes = 32
 	virtual(t, lan, func(t *testing.T, w *world) {
 		a := w.start("a", addrA, func(c *Config) { c.Maps = []Map{flows, other} })
 		b := w.start("b", addrB, func(c *Config) { c.Maps = []Map{flows, other}; c.Seeds = []string{addrA} })
 		within(t, 3*time.Second, "ready", ready(a, b))
-		c := w.start("c", addrC, func(c *Config) { c.Maps = []Map{wide, other}; c.Seeds = []string{addrA} })
+		c := w.start("c", addrC, func(c *Config) { c.Maps = []Map{broad, other}; c.Seeds = []string{addrA} })
 		within(t, 5*time.Second, "refused", func() bool { return c.Refused()["flows"] != "" })
 		within(t, 5*time.Second, "ready", ready(c))
 		why := c.Refused()["flows"]

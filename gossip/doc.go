@@ -10,20 +10,54 @@
 // but messages of our own, called frames: a checksummed envelope around msgpack,
 // with the entries of one map by columns.
 //
-// A local change is queued for each member that audience chooses: all of them
-// up to 32 members. Of one key only the newest entry waits. An idle queue is
-// flushed at once, a busy one every millisecond: what fits one packet goes by
-// packet, and by stream if it was not acknowledged within 300 ms; more goes by
-// streams, at most 2 MiB unacknowledged. A frame is acknowledged once
-// Replica.Merge returned. A member that acknowledges nothing for 15 s loses its
-// queue and gets nothing more until it is heard again.
+// A change is queued for each member that audience chooses, as the slot of its
+// key in the store: the entry is read when it leaves, so of one key the newest
+// is sent, and what waits for a member takes some 5 bytes a key and never more
+// than the map has keys. Local changes leave before those that are passed on,
+// and maps take turns. An idle queue is flushed at once, a busy one every
+// millisecond, and every 4 ms under a load that fills frames: what fits one
+// packet goes by packet, and by stream if it was not acknowledged within
+// 300 ms; more goes by streams, at most 2 MiB unacknowledged. A frame is
+// acknowledged once Replica.Merge returned. A member that acknowledges nothing
+// for 15 s loses its queue and gets nothing more until it is heard again.
+//
+// Up to 32 members a change goes from its origin to all others, and nobody
+// passes it on. In a larger cluster the members that take part in the map form a
+// ring by name. Each tells its successors at a few fixed distances (of 100
+// members those at 1, 3, 10 and 32), and so does each to which the change was
+// new, except to whom it came from. A member gets at most as many copies as it
+// has successors, and is told by as many, so that some may be lost or stand
+// still; a rumor reaches 100 members in 7 hops. Where the views of members
+// differ, anti-entropy brings what rumors miss.
 //
 // Anti-entropy is what makes members converge; rumors only make it fast. Each
 // SyncInterval, on joining, after a reconnect and after rumors were dropped, two
-// members compare the digests of their maps. For a map that differs they
-// compare 4096 bucket digests, and send each other their entries of the buckets
-// that differ, at most 1 MiB unacknowledged, in frames of 256 KiB. memberlist's
-// own push/pull carries only the digests: its payload is capped at 20 MiB.
+// members compare the digests of their maps: some hundred bytes if they are
+// equal. If not, they look again a little later, because rumors may have been on
+// their way, and then narrow down where they differ in a session about the map:
+//
+//	asker   start    4096 bucket digests
+//	other   want     the buckets that differ, and those in which it has nothing
+//	both    batches  all entries of the buckets that are empty on the other side
+//	then for at most 256 of the other buckets at a time, a chunk:
+//	asker   parts    48-bit sums of the buckets' parts, of 8 to 16 entries each
+//	other   prints   48-bit fingerprints of its entries in the parts that differ
+//	asker   lack     which of these it lacks; how new those are that only it has
+//	other   batches  the former, where the asker has no newer one of the key
+//	other   chunk    once they are merged
+//	asker   batches  its entries in these parts that the other lacks
+//	and at last:
+//	both    end      once all is merged
+//
+// A member that is not ready runs one session at a time, and the others leave
+// it to begin, so that it gets the map once.
+//
+// Sums and fingerprints are salted by the session, so that a collision does not
+// last. Batches have at most 1 MiB unacknowledged, in frames of 256 KiB. A
+// session that was cut is not resumed: the next one finds less that differs.
+// Of a million entries 100 that differ cost some 70 KB, most of it bucket
+// digests. memberlist's own push/pull carries only the digests of maps: its
+// payload is capped at 20 MiB.
 //
 // # Membership
 //
@@ -60,6 +94,10 @@
 //
 // HAZARD: a checksum guards each frame because memberlist corrupts packets with
 // more than 254 piggy-backed messages (its pull request 239); we add none.
+//
+// HAZARD: a member may name up to a million fingerprints in one chunk, which
+// costs some 50 MiB while the session lasts; at most 4 sessions of our own and
+// 16 of others run at once, each bounded so.
 //
 // HAZARD: memberlist allocates the announced length of a user message, up to
 // 20 MiB, before it reads it. At most 512 inbound streams exist at once, and

@@ -11,8 +11,15 @@ import (
 
 const (
 	exchangeWorkers = 4
-	// answerTimeout bounds the wait for a member's digests.
-	answerTimeout = 10 * time.Second
+	// answerTimeout bounds the wait for a member's digests, beside some round
+	// trips: short, because few members are asked at a time.
+	answerTimeout = 3 * time.Second
+	answerTrips   = 20
+	// onTheirWay is how long entries may be on their way before digests that
+	// differ mean that something is missing.
+	onTheirWay = 100 * time.Millisecond
+	// syncFanout is with how many members Sync runs in a large cluster.
+	syncFanout = 6
 	// eagerInterval is the time between attempts before the first success.
 	eagerInterval = time.Second
 )
@@ -21,7 +28,11 @@ const (
 // 6 random ones in a larger cluster. Blocks until all are done or ctx ends;
 // the error says with whom it failed.
 func (c *Cluster) Sync(ctx context.Context) error {
-	peers := audience(c.peers(), "")
+	peers := c.peers()
+	if len(peers)+1 > fullMesh {
+		rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
+		peers = peers[:syncFanout]
+	}
 	failures := make([]error, len(peers))
 	slots := make(chan struct{}, exchangeWorkers)
 	var wg sync.WaitGroup
@@ -29,7 +40,7 @@ func (c *Cluster) Sync(ctx context.Context) error {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			if err := c.exchange(ctx, p); err != nil {
+			if err := c.exchange(ctx, p, false); err != nil {
 				failures[i] = fmt.Errorf("sync with %s: %w", p.Node, err)
 			}
 		})
@@ -65,7 +76,7 @@ func (c *Cluster) exchangeLoop() {
 			if p.ctx.Err() != nil {
 				continue
 			}
-			if err := c.exchange(c.ctx, p); err != nil {
+			if err := c.exchange(c.ctx, p, c.isReady()); err != nil {
 				c.log.Debug("exchange not complete", "member", p.Node, "addr", p.addr, "error", err)
 			}
 		}
@@ -98,8 +109,10 @@ func (c *Cluster) syncLoop() {
 
 // exchange compares all maps with p and brings each side what it lacks. One at
 // a time with one member; a second call waits. The last comparison is what
-// Members tells.
-func (c *Cluster) exchange(ctx context.Context, p *peer) (err error) {
+// Members tells. With patience it compares twice before it sends entries, so as
+// not to repeat those that are on their way as rumors, and leaves a member that
+// is not ready alone: that one runs an exchange of its own with some member.
+func (c *Cluster) exchange(ctx context.Context, p *peer, patience bool) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(p.ctx, cancel)()
@@ -120,9 +133,35 @@ func (c *Cluster) exchange(ctx context.Context, p *peer) (err error) {
 			}
 		}
 	}()
-	differ, err := c.question(ctx, p)
+	differ, joined, err := c.question(ctx, p)
 	if err != nil {
 		return err
+	}
+	if patience && !joined {
+		if missed {
+			p.setMissed(true)
+		}
+		return nil
+	}
+	if len(differ) > 0 && !c.isReady() {
+		// One at a time: two members would bring the same entries.
+		select {
+		case c.joining <- struct{}{}:
+			defer func() { <-c.joining }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if differ, _, err = c.question(ctx, p); err != nil {
+			return err
+		}
+	}
+	if patience && len(differ) > 0 {
+		if !pause(ctx, onTheirWay+answerTrips/4*time.Duration(p.rtt.Load())) {
+			return ctx.Err()
+		}
+		if differ, _, err = c.question(ctx, p); err != nil {
+			return err
+		}
 	}
 	var failures []error
 	for _, name := range differ {
@@ -134,7 +173,7 @@ func (c *Cluster) exchange(ctx context.Context, p *peer) (err error) {
 		return err
 	}
 	if len(differ) > 0 {
-		if _, err := c.question(ctx, p); err != nil {
+		if _, _, err := c.question(ctx, p); err != nil {
 			return err
 		}
 	}
@@ -142,8 +181,9 @@ func (c *Cluster) exchange(ctx context.Context, p *peer) (err error) {
 	return nil
 }
 
-// question asks p for its digests and returns the names of the maps that differ.
-func (c *Cluster) question(ctx context.Context, p *peer) ([]string, error) {
+// question asks p for its digests and returns the names of the maps that
+// differ, and whether p is ready.
+func (c *Cluster) question(ctx context.Context, p *peer) (differ []string, joined bool, err error) {
 	nonce := rand.Uint64() | 1
 	answer := make(chan state, 1)
 	c.mu.Lock()
@@ -157,17 +197,19 @@ func (c *Cluster) question(ctx context.Context, p *peer) ([]string, error) {
 	mine := c.state(ctx)
 	mine.Nonce, mine.Reply = nonce, true
 	if err := c.sendStream(p, mine.encode(c.name)); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	timer := time.NewTimer(answerTimeout)
+	timeout := answerTimeout + answerTrips*time.Duration(p.rtt.Load())
+	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	select {
 	case theirs := <-answer:
-		return c.compare(ctx, p, theirs)
+		differ, err := c.compare(ctx, p, theirs)
+		return differ, theirs.Ready, err
 	case <-timer.C:
-		return nil, fmt.Errorf("no answer within %v", answerTimeout)
+		return nil, false, fmt.Errorf("no answer within %v", timeout)
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, false, ctx.Err()
 	}
 }
 

@@ -40,6 +40,10 @@ const (
 	kindSyncEnd                    // all of the sender's entries of these were merged
 	kindSyncRefuse                 // no session, and why
 	kindGoodbye                    // the sender leaves in order
+	kindSyncParts                  // sums of the parts of some buckets that differ
+	kindSyncPrints                 // fingerprints of the entries of the parts that differ
+	kindSyncLack                   // which of these entries are wanted
+	kindSyncChunk                  // these were merged
 )
 
 var (
@@ -57,23 +61,32 @@ type frameWriter struct {
 // after the sender. sizeHint is the expected size of the whole in bytes.
 func newFrame(k kind, sender string, fields, sizeHint int) *frameWriter {
 	w := &frameWriter{}
+	w.begin(k, sender, fields, sizeHint)
+	return w
+}
+
+func (w *frameWriter) begin(k kind, sender string, fields, sizeHint int) {
 	w.buf.Grow(sizeHint)
 	w.buf.Write([]byte{frameMagic, frameVersion, byte(k), 0, 0, 0, 0, 0, 0, 0, 0})
 	w.enc = msgpack.NewEncoder(&w.buf)
 	w.array(fields + 1)
 	w.text(sender)
-	return w
 }
 
 // A bytes.Buffer never fails, so the errors of these have nothing to say.
 
 func (w *frameWriter) array(n int)   { _ = w.enc.EncodeArrayLen(n) }
 func (w *frameWriter) text(s string) { _ = w.enc.EncodeString(s) }
-func (w *frameWriter) blob(b []byte) { _ = w.enc.EncodeBytes(b) }
 func (w *frameWriter) uint(n uint64) { _ = w.enc.EncodeUint(n) }
 func (w *frameWriter) int(n int64)   { _ = w.enc.EncodeInt(n) }
 func (w *frameWriter) number(n int)  { w.uint(uint64(n)) }
 func (w *frameWriter) flag(set bool) { _ = w.enc.EncodeBool(set) }
+
+// blob writes b; a nil one too, which the encoder would not write as empty bytes.
+func (w *frameWriter) blob(b []byte) {
+	_ = w.enc.EncodeBytesLen(len(b))
+	w.buf.Write(b)
+}
 
 // finish seals the frame and returns its bytes.
 func (w *frameWriter) finish() []byte {
@@ -102,7 +115,7 @@ func openFrame(b []byte) (k kind, sender string, r *fieldReader, err error) {
 		return 0, "", nil, fmt.Errorf("%w: checksum differs", errMalformed)
 	}
 	k = kind(b[2])
-	if b[1] != frameVersion || k < kindBatch || k > kindGoodbye {
+	if b[1] != frameVersion || k < kindBatch || k > kindSyncChunk {
 		return k, "", nil, errUnknownKind
 	}
 	r = newFieldReader(b[frameHeaderBytes:])

@@ -76,7 +76,7 @@ func (c *Cluster) handOver(ctx context.Context, peers []*peer) (handed int) {
 			if !c.drain(ctx, p) {
 				return
 			}
-			if i < handOverSyncs && c.exchange(ctx, p) != nil {
+			if i < handOverSyncs && c.exchange(ctx, p, false) != nil {
 				return
 			}
 			mu.Lock()

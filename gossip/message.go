@@ -135,23 +135,25 @@ func decodeSyncStart(r *fieldReader) (syncStart, error) {
 // syncWant names the buckets to exchange, a bit each.
 type syncWant struct {
 	Session uint64
-	Buckets []byte // bucketMapBytes
+	Buckets []byte // bucketMapBytes: these differ
+	Empty   []byte // bucketMapBytes: and the sender has nothing in these
 }
 
 func (s syncWant) encode(sender string) []byte {
-	w := newFrame(kindSyncWant, sender, 2, bucketMapBytes+512)
+	w := newFrame(kindSyncWant, sender, 3, 2*bucketMapBytes+512)
 	w.uint(s.Session)
 	w.blob(s.Buckets)
+	w.blob(s.Empty)
 	return w.finish()
 }
 
 func decodeSyncWant(r *fieldReader) (syncWant, error) {
-	s := syncWant{Session: r.uint(), Buckets: r.blob(bucketMapBytes)}
+	s := syncWant{Session: r.uint(), Buckets: r.blob(bucketMapBytes), Empty: r.blob(bucketMapBytes)}
 	if err := r.end(); err != nil {
 		return syncWant{}, err
 	}
-	if len(s.Buckets) != bucketMapBytes {
-		r.fail("%d bytes of buckets", len(s.Buckets))
+	if len(s.Buckets) != bucketMapBytes || len(s.Empty) != bucketMapBytes {
+		r.fail("%d and %d bytes of buckets", len(s.Buckets), len(s.Empty))
 		return syncWant{}, r.err
 	}
 	return s, nil

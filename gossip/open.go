@@ -31,6 +31,7 @@ func Open(cfg Config, r Replica) (*Cluster, error) {
 		inboxSize:  maxInboxBytes,
 		ready:      make(chan struct{}),
 		exchanges:  make(chan *peer, 256),
+		joining:    make(chan struct{}, 1),
 		census:     make(chan struct{}, 1),
 		fatal:      make(chan error, 1),
 		records:    make(map[string]*record),
@@ -42,6 +43,8 @@ func Open(cfg Config, r Replica) (*Cluster, error) {
 			Start: cfg.Now().UnixNano(), Version: cfg.Version},
 	}
 	c.name = c.self.name()
+	c.columns.New = func() any { return new(columns) }
+	c.decoders.New = func() any { return new(decoder) }
 	c.seq.Store(rand.Uint64() >> 16) // an acknowledgement never fits another run's batch
 	for i := range cfg.Maps {
 		m := &cfg.Maps[i]

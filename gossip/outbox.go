@@ -1,78 +1,67 @@
 package gossip
 
 import (
-	"container/list"
 	"sync"
 
 	"github.com/mapgossip/mapgossip/crdt"
 )
 
+// Lanes of an outbox: what this member changed leaves before what it passes on.
 const (
-	// What may wait for one member. More than this is dropped, the oldest
-	// first, forwarded before local; anti-entropy brings it.
-	maxWaiting      = 64 << 10
-	maxWaitingBytes = 32 << 20
-	// rumorCost is charged for a rumor on top of its key and value.
-	rumorCost = 128
+	laneLocal = iota
+	laneForwarded
+	lanes
 )
 
-// rumor is an entry on its way to the members that were chosen for it. It is
-// shared by their queues and does not change.
-type rumor struct {
-	spec  *Map
-	id    rumorID
-	entry crdt.Entry
-	local bool // a change of this member, not one passed on
-}
-
-type rumorID struct{ mapName, key string }
-
-func (r *rumor) cost() int { return rumorCost + len(r.entry.Key) + len(r.entry.Value) }
-
-// waiting is a rumor in one member's queue.
-type waiting struct {
-	*rumor
-	resend bool // its packet was not acknowledged: take a stream
-}
-
-// outbox is the rumors that wait for one member: one an entry's key, the
-// newest; local ones leave first. Safe for concurrent use.
+// outbox is the keys that wait for one member, by their slots: the entry is
+// read from the store when it leaves, so of one key the newest waits and the
+// map's keys bound the memory, whatever the rate. Safe for concurrent use.
 type outbox struct {
 	wake chan struct{} // holds one token when something waits
 
 	mu    sync.Mutex
-	index map[rumorID]*list.Element // of waiting
-	lanes [2]map[string]*list.List  // local and forwarded, by map name
-	bytes int
+	lanes [lanes]lane
+	count int // slots, all lanes
 }
 
-func newOutbox() *outbox {
-	return &outbox{
-		wake:  make(chan struct{}, 1),
-		index: make(map[rumorID]*list.Element),
-		lanes: [2]map[string]*list.List{{}, {}},
-	}
+// lane is a queue for each map; the maps with anything waiting take turns.
+type lane struct {
+	queues map[*Map]*slotQueue
+	turns  []*Map // whose queues are not empty
 }
+
+func newOutbox() *outbox { return &outbox{wake: make(chan struct{}, 1)} }
 
 func (o *outbox) len() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return len(o.index)
+	return o.count
 }
 
-// put queues rumors and returns how many older ones had to go for them.
-func (o *outbox) put(rumors []*rumor, resend bool) (dropped int) {
+// put queues slots of a map behind what waits in the lane; one that waits
+// there keeps its place. resend: they have to go by stream.
+func (o *outbox) put(at int, spec *Map, slots []crdt.Slot, resend bool) {
 	o.mu.Lock()
-	for _, r := range rumors {
-		o.putLocked(waiting{r, resend})
+	l := &o.lanes[at]
+	q := l.queues[spec]
+	if q == nil {
+		if l.queues == nil {
+			l.queues = make(map[*Map]*slotQueue)
+		}
+		q = &slotQueue{}
+		l.queues[spec] = q
 	}
-	for len(o.index) > maxWaiting || o.bytes > maxWaitingBytes && len(o.index) > 1 {
-		o.dropLocked()
-		dropped++
+	before := q.len()
+	for _, slot := range slots {
+		q.push(slot)
+	}
+	o.count += q.len() - before
+	q.resend = q.resend || resend
+	if before == 0 && q.len() > 0 {
+		l.turns = append(l.turns, spec)
 	}
 	o.mu.Unlock()
 	o.rouse()
-	return dropped
 }
 
 func (o *outbox) rouse() {
@@ -82,87 +71,96 @@ func (o *outbox) rouse() {
 	}
 }
 
-func (o *outbox) putLocked(w waiting) {
-	if at, ok := o.index[w.id]; ok {
-		old := at.Value.(waiting)
-		if w.entry.Compare(old.entry) <= 0 {
-			return
-		}
-		if old.local == w.local {
-			o.bytes += w.cost() - old.cost()
-			w.resend = w.resend || old.resend
-			at.Value = w
-			return
-		}
-		o.removeLocked(at)
-	}
-	lane := o.lanes[laneOf(w)]
-	if lane[w.id.mapName] == nil {
-		lane[w.id.mapName] = list.New()
-	}
-	o.index[w.id] = lane[w.id.mapName].PushBack(w)
-	o.bytes += w.cost()
-}
-
-func laneOf(w waiting) int {
-	if w.local {
-		return 0
-	}
-	return 1
-}
-
-func (o *outbox) removeLocked(at *list.Element) {
-	w := at.Value.(waiting)
-	lane := o.lanes[laneOf(w)]
-	lane[w.id.mapName].Remove(at)
-	if lane[w.id.mapName].Len() == 0 {
-		delete(lane, w.id.mapName)
-	}
-	delete(o.index, w.id)
-	o.bytes -= w.cost()
-}
-
-// dropLocked drops the oldest rumor of some map, a forwarded one if there is.
-func (o *outbox) dropLocked() {
-	for lane := len(o.lanes) - 1; lane >= 0; lane-- {
-		for _, l := range o.lanes[lane] {
-			o.removeLocked(l.Front())
-			return
-		}
-	}
-}
-
-// take removes and returns rumors of one map that fit a stream frame, and
-// whether one of them has to go by stream. Nil when nothing waits.
-func (o *outbox) take(sender string) (rumors []*rumor, resend bool) {
+// next says from which queue to take: its lane, its map, how many wait there,
+// and whether they have to go by stream. A nil map when nothing waits.
+func (o *outbox) next() (at int, spec *Map, count int, resend bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, lane := range o.lanes {
-		for name, l := range lane { // random, so that no map starves another
-			size := batchOverhead(sender, name)
-			for at := l.Front(); at != nil; at = l.Front() {
-				w := at.Value.(waiting)
-				size += timestampBytes + 6 + len(w.entry.Version.Member) + len(w.entry.Key) + len(w.entry.Value)
-				if len(rumors) > 0 && (size > bulkBytes || len(rumors) >= maxOrigins) {
-					break
-				}
-				rumors = append(rumors, w.rumor)
-				resend = resend || w.resend
-				o.removeLocked(at)
-			}
-			return rumors, resend
+	for at := range o.lanes {
+		if l := &o.lanes[at]; len(l.turns) > 0 {
+			q := l.queues[l.turns[0]]
+			return at, l.turns[0], q.len(), q.resend
 		}
 	}
-	return nil, false
+	return 0, nil, 0, false
 }
 
-// clear drops everything and returns how many rumors that were.
+// take removes slots of a queue in order for as long as use returns true; the
+// one for which it returns false stays. It may have been emptied since next.
+// The map goes to the end of the turns. use runs under the outbox's lock.
+func (o *outbox) take(at int, spec *Map, use func(crdt.Slot) bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	l := &o.lanes[at]
+	q := l.queues[spec]
+	if q == nil || q.len() == 0 {
+		return
+	}
+	for q.len() > 0 && use(q.front()) {
+		q.pop()
+		o.count--
+	}
+	for i, m := range l.turns {
+		if m == spec {
+			l.turns = append(l.turns[:i], l.turns[i+1:]...)
+			break
+		}
+	}
+	if q.len() > 0 {
+		l.turns = append(l.turns, spec)
+	}
+}
+
+// clear drops everything and returns how many slots that were.
 func (o *outbox) clear() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	n := len(o.index)
-	clear(o.index)
-	o.lanes = [2]map[string]*list.List{{}, {}}
-	o.bytes = 0
+	n := o.count
+	o.lanes, o.count = [lanes]lane{}, 0
 	return n
+}
+
+// keepSlots bounds the memory, in slots, that an empty slotQueue keeps.
+const keepSlots = 64 << 10
+
+// slotQueue is slots in order of arrival, each at most once.
+type slotQueue struct {
+	slots  []crdt.Slot
+	head   int      // of slots: those before it have left
+	waits  []uint64 // a bit for each slot: it is in the queue
+	resend bool     // some were sent by a packet that was not acknowledged
+}
+
+func (q *slotQueue) len() int { return len(q.slots) - q.head }
+
+func (q *slotQueue) push(slot crdt.Slot) {
+	word, bit := int(slot>>6), uint64(1)<<(slot&63)
+	if word >= len(q.waits) {
+		q.waits = append(q.waits, make([]uint64, word+1-len(q.waits))...)
+	}
+	if q.waits[word]&bit != 0 {
+		return
+	}
+	q.waits[word] |= bit
+	if q.head > len(q.slots)/2 && len(q.slots) == cap(q.slots) {
+		n := copy(q.slots, q.slots[q.head:])
+		q.slots, q.head = q.slots[:n], 0
+	}
+	q.slots = append(q.slots, slot)
+}
+
+// front returns the oldest slot; the queue must not be empty.
+func (q *slotQueue) front() crdt.Slot { return q.slots[q.head] }
+
+func (q *slotQueue) pop() {
+	slot := q.slots[q.head]
+	q.waits[slot>>6] &^= 1 << (slot & 63)
+	q.head++
+	if q.head < len(q.slots) {
+		return
+	}
+	q.slots, q.head, q.resend = q.slots[:0], 0, false
+	if cap(q.slots) > keepSlots {
+		q.slots, q.waits = nil, nil
+	}
 }

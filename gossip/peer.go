@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+	"github.com/mapgossip/mapgossip/crdt"
 	"golang.org/x/sync/semaphore"
 )
 
@@ -46,7 +47,7 @@ type peer struct {
 	packets  int       // flights that are packets
 	lastAck  time.Time // or when the first flight of the present ones began
 	stalled  bool      // given up on: nothing is queued until it is heard
-	sending  bool      // rumors were taken from out and are no flight yet
+	sending  bool      // slots were taken from out and are no flight yet
 	missed   bool      // rumors were dropped: anti-entropy is due
 	due      bool      // an exchange is queued
 	goodbye  bool      // it said that it leaves
@@ -57,8 +58,10 @@ type peer struct {
 // flight is a batch that was sent and not yet acknowledged.
 type flight struct {
 	sent    time.Time
-	rumors  []*rumor // of a packet: to send again
-	release func()   // of a stream: gives the credit back
+	spec    *Map
+	lane    int
+	slots   []crdt.Slot // of a packet: to send again
+	release func()      // of a stream: gives the credit back
 }
 
 func newPeer(ctx context.Context, m meta, node memberlist.Node, inboxBytes int) *peer {
@@ -91,7 +94,7 @@ func (p *peer) launch(seq uint64, f *flight) {
 		p.lastAck = f.sent
 	}
 	p.flights[seq] = f
-	if f.rumors != nil {
+	if f.slots != nil {
 		p.packets++
 	}
 }
@@ -101,7 +104,7 @@ func (p *peer) land(seq uint64, acknowledged bool, now time.Time) {
 	p.mu.Lock()
 	f := p.flights[seq]
 	delete(p.flights, seq)
-	if f != nil && f.rumors != nil {
+	if f != nil && f.slots != nil {
 		p.packets--
 	}
 	if f != nil && acknowledged {
@@ -114,9 +117,9 @@ func (p *peer) land(seq uint64, acknowledged bool, now time.Time) {
 }
 
 // late takes out the packets whose acknowledgement is overdue and returns
-// their rumors, and when to look again: zero when nothing is on its way.
+// them, and when to look again: zero when nothing is on its way.
 // overdue: nothing was acknowledged for so long that the member counts as stalled.
-func (p *peer) late(now time.Time) (rumors []*rumor, next time.Time, overdue bool) {
+func (p *peer) late(now time.Time) (lost []*flight, next time.Time, overdue bool) {
 	patience := max(resendAfter, 3*time.Duration(p.rtt.Load()))
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -128,19 +131,19 @@ func (p *peer) late(now time.Time) (rumors []*rumor, next time.Time, overdue boo
 		return nil, time.Time{}, true
 	}
 	for seq, f := range p.flights {
-		if f.rumors == nil {
+		if f.slots == nil {
 			continue
 		}
 		due := f.sent.Add(patience)
 		if !due.After(now) {
-			rumors = append(rumors, f.rumors...)
+			lost = append(lost, f)
 			delete(p.flights, seq)
 			p.packets--
 		} else if due.Before(next) {
 			next = due
 		}
 	}
-	return rumors, next, false
+	return lost, next, false
 }
 
 // idle reports whether nothing waits and all that was sent was acknowledged.
@@ -197,16 +200,14 @@ func (p *peer) isStalled() bool {
 	return p.stalled
 }
 
-// offer queues rumors unless the member is stalled; returns how many were dropped.
-func (p *peer) offer(rumors []*rumor, resend bool) int {
+// offer queues slots of a map unless the member is stalled; returns how many
+// were dropped.
+func (p *peer) offer(lane int, spec *Map, slots []crdt.Slot, resend bool) int {
 	if p.isStalled() {
-		return len(rumors)
+		return len(slots)
 	}
-	dropped := p.out.put(rumors, resend)
-	if dropped > 0 {
-		p.setMissed(true)
-	}
-	return dropped
+	p.out.put(lane, spec, slots, resend)
+	return 0
 }
 
 func (p *peer) setSending(sending bool) {

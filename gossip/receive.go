@@ -133,18 +133,21 @@ func (c *Cluster) receiveFrom(p *peer) {
 		case <-p.in.wake:
 		}
 		var done acks
+		d := c.decoders.Get().(*decoder)
 		for p.ctx.Err() == nil {
 			f, ok := p.in.take()
 			if !ok {
 				break
 			}
-			c.handle(p, f, &done)
+			c.handle(p, f, d, &done)
 			// Half a window of stream frames: the member never runs dry.
 			if len(done.stream) >= 4 || len(done.packet) >= maxPackets/4 {
 				c.acknowledge(p, &done)
 			}
 		}
 		c.acknowledge(p, &done)
+		d.forget()
+		c.decoders.Put(d)
 	}
 }
 
@@ -158,12 +161,12 @@ func (c *Cluster) acknowledge(p *peer, done *acks) {
 	*done = acks{}
 }
 
-func (c *Cluster) handle(p *peer, f parcel, done *acks) {
+func (c *Cluster) handle(p *peer, f parcel, d *decoder, done *acks) {
 	var err error
 	switch f.kind {
 	case kindBatch:
 		var b batch
-		if b, err = decodeBatch(f.fields); err == nil {
+		if b, err = d.batch(f.fields); err == nil {
 			c.merge(p, b)
 			switch {
 			case b.Seq == 0:
@@ -186,12 +189,32 @@ func (c *Cluster) handle(p *peer, f parcel, done *acks) {
 	case kindSyncWant:
 		var s syncWant
 		if s, err = decodeSyncWant(f.fields); err == nil {
-			p.withSession(s.Session, func(s2 *session) { s2.gotWant(s.Buckets) })
+			p.withSession(s.Session, func(s2 *session) { s2.got(s) })
 		}
 	case kindSyncEnd:
 		var id uint64
 		if id, err = decodeSyncEnd(f.fields); err == nil {
-			p.withSession(id, (*session).gotEnd)
+			p.withSession(id, func(s *session) { s.got(syncEnd{}) })
+		}
+	case kindSyncParts:
+		var s syncParts
+		if s, err = decodeSyncParts(f.fields); err == nil {
+			p.withSession(s.Session, func(s2 *session) { s2.got(s) })
+		}
+	case kindSyncPrints:
+		var s syncPrints
+		if s, err = decodeSyncPrints(f.fields); err == nil {
+			p.withSession(s.Session, func(s2 *session) { s2.got(s) })
+		}
+	case kindSyncLack:
+		var s syncLack
+		if s, err = decodeSyncLack(f.fields); err == nil {
+			p.withSession(s.Session, func(s2 *session) { s2.got(s) })
+		}
+	case kindSyncChunk:
+		var s syncChunk
+		if s, err = decodeSyncChunk(f.fields); err == nil {
+			p.withSession(s.Session, func(s2 *session) { s2.got(s) })
 		}
 	case kindSyncRefuse:
 		var id uint64

@@ -44,21 +44,19 @@ func (r *replica) Merge(ctx context.Context, name, from string, entries []crdt.E
 	}
 	r.mu.Lock()
 	r.merging--
-	var fresh []crdt.Entry
+	defer r.mu.Unlock()
+	var fresh []crdt.Slot
 	for _, e := range entries {
-		_, changed, err := r.stores[name].Merge(e)
+		slot, changed, err := r.stores[name].Merge(e)
 		if err != nil {
-			r.mu.Unlock()
 			return err
 		}
 		if changed {
-			fresh = append(fresh, e)
+			fresh = append(fresh, slot)
 		}
 	}
 	r.merged += len(entries)
-	c := r.cluster
-	r.mu.Unlock()
-	c.Spread(name, fresh, from)
+	r.cluster.Spread(name, fresh, from)
 	return nil
 }
 
@@ -72,15 +70,14 @@ func (r *replica) Read(_ context.Context, name string, fn func(*crdt.Store)) err
 // put makes a local change.
 func (r *replica) put(name string, key, value []byte) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	e := crdt.Entry{Key: key, Value: value, Deleted: value == nil,
 		Version: crdt.Version{Time: r.clock.Now(time.Now().UnixNano()), Member: r.node}}
-	_, _, err := r.stores[name].Merge(e)
-	c := r.cluster
-	r.mu.Unlock()
+	slot, _, err := r.stores[name].Merge(e)
 	if err != nil {
 		panic(err)
 	}
-	c.Spread(name, []crdt.Entry{e}, "")
+	r.cluster.Spread(name, []crdt.Slot{slot}, "")
 }
 
 // fill puts n entries without spreading them.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -16,16 +15,16 @@ const (
 	sessionIdle = 30 * time.Second
 	// maxServing bounds the sessions that others may begin.
 	maxServing = 16
-	// groupBytes is how much of the map is asked from the replica at a time.
-	groupBytes = 256 << 10
-	maxGroup   = 64
+	// maxMail is how many messages a session takes ahead; a chunk's
+	// fingerprints are the most there can be.
+	maxMail = maxPrints/framePrints + 8
 )
 
 var errYielded = errors.New("the member began a session about the same map")
 
-// session brings one map of two members together. Both send their entries of
-// the buckets that differ, in frames with credit, and an end once all of these
-// are acknowledged, that is merged.
+// session brings one map of two members together. Entries travel in frames with
+// credit, and a chunk or the whole ends once all of them are acknowledged, that
+// is merged.
 type session struct {
 	id     uint64
 	peer   *peer
@@ -35,12 +34,10 @@ type session struct {
 	cancel context.CancelCauseFunc
 	window *semaphore.Weighted
 	idle   *time.Timer
-	want   chan []byte   // the differing buckets; holds one
-	end    chan struct{} // closed when the other side's end came
+	mail   chan any      // the other side's messages, each with its session's ID
 	done   chan struct{} // closed when over
 	err    error         // to be read after done
-	ended  sync.Once
-	heir   *session // took this one's place, as errYielded says; guarded by peer.mu
+	heir   *session      // took this one's place, as errYielded says; guarded by peer.mu
 }
 
 // openSession registers a session about the map, or returns the present one.
@@ -53,7 +50,7 @@ func (p *peer) openSession(id uint64, spec *Map, ours bool, takeOver func(*sessi
 		return old, true
 	}
 	s = &session{id: id, peer: p, spec: spec, ours: ours, window: semaphore.NewWeighted(sessionWindow),
-		want: make(chan []byte, 1), end: make(chan struct{}), done: make(chan struct{})}
+		mail: make(chan any, maxMail), done: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancelCause(p.ctx)
 	s.idle = time.AfterFunc(sessionIdle, func() {
 		s.cancel(fmt.Errorf("no progress for %v", sessionIdle))
@@ -103,17 +100,24 @@ func (s *session) progress() {
 	}
 }
 
-func (s *session) gotWant(buckets []byte) {
+// got takes a message of the other side. It never blocks.
+func (s *session) got(message any) {
 	s.progress()
 	select {
-	case s.want <- buckets:
+	case s.mail <- message:
 	default:
+		s.cancel(errors.New("more messages than were asked for"))
 	}
 }
 
-func (s *session) gotEnd() {
-	s.progress()
-	s.ended.Do(func() { close(s.end) })
+// next returns the other side's next message.
+func (s *session) next() (any, error) {
+	select {
+	case message := <-s.mail:
+		return message, nil
+	case <-s.ctx.Done():
+		return nil, context.Cause(s.ctx)
+	}
 }
 
 func (s *session) gotRefusal(reason string) {

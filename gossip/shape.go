@@ -68,6 +68,7 @@ func (c *Cluster) Conflicts() []string {
 
 // reviewLocked decides anew which maps are refused here.
 func (c *Cluster) reviewLocked() {
+	defer c.routes.Store(nil)
 	for name, ours := range c.maps {
 		_, out := c.refused[name]
 		var against *record
@@ -166,11 +167,9 @@ func (r *record) takesLocked(spec *Map) bool {
 	return !theirs.Refused && spec.sameShape(theirs.Map)
 }
 
-// takers returns the living members that take part in the map; none if it is
-// refused here.
-func (c *Cluster) takers(spec *Map) []*peer {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// takersLocked returns the living members that take part in the map; none if
+// it is refused here.
+func (c *Cluster) takersLocked(spec *Map) []*peer {
 	if _, out := c.refused[spec.Name]; out {
 		return nil
 	}

@@ -1,86 +1,48 @@
 package gossip
 
 import (
-	"bytes"
 	"context"
-	"math/bits"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/mapgossip/mapgossip/crdt"
 )
 
 const (
-	// fullMesh is the number of members up to which a change goes from its
-	// origin straight to all others.
-	fullMesh = 32
-	// farFanout is how many get a local change in a larger cluster.
-	farFanout = 6
-	// coalesce is how long a rumor may wait for company.
-	coalesce = time.Millisecond
+	// coalesce is how long a rumor may wait for company, and bulkCoalesce
+	// while so many come that frames of bulkFrame bytes left last.
+	coalesce     = time.Millisecond
+	bulkCoalesce = 4 * time.Millisecond
+	bulkFrame    = 32 << 10
 	// flushFrames may leave before acknowledgements are looked at again.
 	flushFrames = 32
 )
 
-// audience chooses who gets a rumor: the one place that knows. members counts
-// this one too; a local change has no from, a forwarded one the node ID that it
-// came from. It reorders peers and returns a part of it.
-func audience(peers []*peer, from string) []*peer {
-	members := len(peers) + 1
-	local := from == ""
-	if members <= fullMesh {
-		if local {
-			return peers
-		}
-		return nil // its origin told everyone
-	}
-	fanout := farFanout
-	if !local {
-		fanout = bits.Len(uint(members - 1)) // ceil(log2 members)
-	}
-	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
-	chosen := peers[:0]
-	for _, p := range peers {
-		if len(chosen) == fanout {
-			break
-		}
-		if p.Node != from {
-			chosen = append(chosen, p)
-		}
-	}
-	return chosen
-}
-
-// Spread passes entries on to other members: local changes (from is empty), or
-// entries that were new to this member and came from the member with node ID
-// from. It copies them and never blocks. Of one key the newest entry waits;
-// what does not fit a member's bounded queue is dropped and counted, and
-// anti-entropy brings it. Entries of unknown or refused maps, or of wrong size,
-// go nowhere.
-func (c *Cluster) Spread(mapName string, entries []crdt.Entry, from string) {
+// Spread passes entries on to other members: those in the slots of the map's
+// store, which are local changes (from is empty), or were new to this member
+// and came from the member with node ID from. It is to be called by whoever
+// owns the store, and copies only the slots: an entry is read when it leaves,
+// so of one key the newest is sent. It never blocks and never calls the
+// Replica. Slots of unknown or refused maps go nowhere; those for a member that
+// acknowledges nothing are dropped and counted, and anti-entropy brings them.
+func (c *Cluster) Spread(mapName string, slots []crdt.Slot, from string) {
 	spec := c.maps[mapName]
-	if spec == nil || len(entries) == 0 || !c.running.Load() {
+	if spec == nil || len(slots) == 0 || !c.running.Load() {
 		return
 	}
-	to := audience(c.takers(spec), from)
-	if len(to) == 0 {
-		return
-	}
-	rumors := make([]*rumor, 0, len(entries))
-	for _, e := range entries {
-		if len(e.Key) != spec.KeyBytes || !e.Deleted && len(e.Value) != spec.ValueBytes ||
-			len(e.Version.Member) == 0 || len(e.Version.Member) > maxNodeBytes {
-			continue
+	to := c.route(spec)
+	lane := laneLocal
+	if from != "" {
+		lane = laneForwarded
+		if !to.relay {
+			return // its origin told everyone
 		}
-		e.Key = bytes.Clone(e.Key)
-		e.Value = bytes.Clone(e.Value)
-		if e.Deleted {
-			e.Value = nil
-		}
-		rumors = append(rumors, &rumor{spec: spec, id: rumorID{mapName, string(e.Key)}, entry: e, local: from == ""})
 	}
-	for _, p := range to {
-		c.counters.rumorsDropped.Add(uint64(p.offer(rumors, false)))
+	for _, p := range to.peers {
+		if from == "" || p.Node != from {
+			c.counters.rumorsDropped.Add(uint64(p.offer(lane, spec, slots, false)))
+		}
 	}
 }
 
@@ -89,24 +51,29 @@ func (c *Cluster) spreadTo(p *peer) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	var last time.Time
+	wait := coalesce
 	for {
 		select {
 		case <-p.ctx.Done():
 			return
 		case <-timer.C:
 		case <-p.out.wake:
-			if !pause(p.ctx, coalesce-time.Since(last)) {
+			if !pause(p.ctx, wait-time.Since(last)) {
 				return
 			}
 		}
-		c.flush(p)
+		wait = coalesce
+		if c.flush(p) >= bulkFrame {
+			wait = bulkCoalesce
+		}
 		last = time.Now()
-		rumors, next, overdue := p.late(last)
+		lost, next, overdue := p.late(last)
 		if overdue {
 			c.giveUp(p)
-		} else if len(rumors) > 0 {
-			c.counters.rumorsResent.Add(uint64(len(rumors)))
-			c.counters.rumorsDropped.Add(uint64(p.offer(rumors, true)))
+		}
+		for _, f := range lost {
+			c.counters.rumorsResent.Add(uint64(len(f.slots)))
+			c.counters.rumorsDropped.Add(uint64(p.offer(f.lane, f.spec, f.slots, true)))
 		}
 		if !next.IsZero() {
 			timer.Reset(time.Until(next))
@@ -129,32 +96,35 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// flush sends what waits for p, up to flushFrames. It returns early when p is
-// gone or given up on.
-func (c *Cluster) flush(p *peer) {
+// flush sends what waits for p, up to flushFrames, and returns the size of the
+// largest frame. It returns early when p is gone or given up on.
+func (c *Cluster) flush(p *peer) (largest int) {
 	defer p.setSending(false)
+	cols := c.columns.Get().(*columns)
+	defer c.columns.Put(cols)
 	backoff := 100 * time.Millisecond
 	for range flushFrames {
 		if p.ctx.Err() != nil {
-			return
+			return largest
 		}
 		p.setSending(true)
-		rumors, resend := p.out.take(c.name)
-		if len(rumors) == 0 {
+		lane, spec, count, resend := p.out.next()
+		if spec == nil {
 			break
 		}
-		if c.send(p, rumors, resend) {
+		size, ok := c.send(p, cols, lane, spec, count, resend)
+		if ok {
+			largest = max(largest, size)
 			backoff = 100 * time.Millisecond
 			continue
 		}
 		if p.isStalled() {
-			return
+			return largest
 		}
 		// The network refused: most likely the member just went away and
 		// memberlist does not know yet.
-		c.counters.rumorsDropped.Add(uint64(p.offer(rumors, true)))
 		if !pause(p.ctx, backoff/2+rand.N(backoff)) {
-			return
+			return largest
 		}
 		backoff = min(2*backoff, 2*time.Second)
 	}
@@ -163,41 +133,68 @@ func (c *Cluster) flush(p *peer) {
 	} else if p.hasMissed() && !p.isStalled() {
 		c.requestExchange(p)
 	}
+	return largest
 }
 
-// send sends rumors of one map in one frame; false when that failed or the
-// member was given up on.
-func (c *Cluster) send(p *peer, rumors []*rumor, resend bool) bool {
-	spec := rumors[0].spec
-	b := batch{Seq: c.seq.Add(1), Map: spec.Name, KeyBytes: spec.KeyBytes, ValueBytes: spec.ValueBytes,
-		Entries: make([]crdt.Entry, len(rumors))}
-	for i, r := range rumors {
-		b.Entries[i] = r.entry
-	}
-	_, size := fit(batchOverhead(c.name, spec.Name), b.Entries, maxFrameBytes)
-	if !resend && size <= c.packet && !p.packetsFull() {
-		frame := b.encode(c.name)
-		p.launch(b.Seq, &flight{sent: time.Now(), rumors: rumors})
-		if c.sendPacket(p, frame) != nil {
-			p.land(b.Seq, false, time.Now())
-			return false
+// send sends entries of one queue in one frame and returns its size; false
+// when that failed, and they wait again, or the member was given up on.
+func (c *Cluster) send(p *peer, cols *columns, lane int, spec *Map, count int, resend bool) (size int, ok bool) {
+	estimate := min(batchOverhead(c.name, spec.Name)+count*entryBytes(spec), max(bulkBytes, entryBytes(spec)))
+	small := !resend && estimate <= c.packet && !p.packetsFull()
+	limit, weight := bulkBytes, int64(0)
+	if small {
+		limit = c.packet
+	} else {
+		// Credit first: the entries are those of the moment at which they may leave.
+		weight = frameWeight(estimate, rumorWindow)
+		if !c.credit(p, weight) {
+			return 0, false
 		}
-		c.counters.rumorsSent.Add(uint64(len(rumors)))
-		return true
 	}
-	b.Stream = true
-	frame := b.encode(c.name)
-	weight := frameWeight(len(frame), rumorWindow)
-	if !c.credit(p, weight) {
-		return false
+	release := func() {
+		if weight > 0 {
+			p.window.Release(weight)
+		}
 	}
-	p.launch(b.Seq, &flight{sent: time.Now(), release: func() { p.window.Release(weight) }})
-	if c.sendStream(p, frame) != nil {
-		p.land(b.Seq, false, time.Now())
-		return false
+	cols.reset(c.name, spec)
+	err := c.replica.Read(p.ctx, spec.Name, func(s *crdt.Store) {
+		p.out.take(lane, spec, func(slot crdt.Slot) bool { return cols.addSlot(s, slot, limit) })
+	})
+	if err != nil || len(cols.slots) == 0 {
+		release()
+		return 0, err == nil
 	}
-	c.counters.rumorsSent.Add(uint64(len(rumors)))
-	return true
+	again := func() {
+		c.counters.rumorsDropped.Add(uint64(p.offer(lane, spec, cols.slots, true)))
+	}
+	seq := c.seq.Add(1)
+	if small && cols.size <= c.packet {
+		frame := cols.encode(seq, false, 0)
+		p.launch(seq, &flight{sent: time.Now(), spec: spec, lane: lane, slots: slices.Clone(cols.slots)})
+		if c.sendPacket(p, frame) != nil {
+			p.land(seq, false, time.Now())
+			again()
+			return 0, false
+		}
+	} else {
+		if weight == 0 { // an origin with a long name
+			weight = frameWeight(cols.size, rumorWindow)
+			if !c.credit(p, weight) {
+				weight = 0
+				again()
+				return 0, false
+			}
+		}
+		frame := cols.encode(seq, true, 0)
+		p.launch(seq, &flight{sent: time.Now(), release: release})
+		if c.sendStream(p, frame) != nil {
+			p.land(seq, false, time.Now())
+			again()
+			return 0, false
+		}
+	}
+	c.counters.rumorsSent.Add(uint64(len(cols.slots)))
+	return cols.size, true
 }
 
 // credit waits until p may have weight more unacknowledged. False when p is

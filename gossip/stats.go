@@ -17,7 +17,7 @@ type Stats struct {
 	UnknownMaps     uint64 `json:"unknown_maps"`    // batches of a map that is not replicated here
 	StrangerFrames  uint64 `json:"stranger_frames"` // dropped: the sender is no member
 	InboxDropped    uint64 `json:"inbox_dropped"`   // frames dropped because their sender's inbox was full
-	RumorsWaiting   int    `json:"rumors_waiting"`  // gauge, all members
+	RumorsWaiting   int    `json:"rumors_waiting"`  // gauge: keys that wait to be sent, each member counted
 	RumorsSent      uint64 `json:"rumors_sent"`     // entries, each member counted
 	RumorsResent    uint64 `json:"rumors_resent"`   // entries of packets that were not acknowledged in time
 	RumorsDropped   uint64 `json:"rumors_dropped"`  // entries that anti-entropy has to bring

@@ -1,7 +1,6 @@
 package gossip
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -9,120 +8,192 @@ import (
 	"github.com/mapgossip/mapgossip/crdt"
 )
 
+// readEntries is about how many entries one Replica.Read may look at: some
+// milliseconds of hashing.
+const readEntries = 4096
+
 // begin is the side that asks.
 func (c *Cluster) begin(s *session) error {
-	digests, err := c.bucketDigests(s.ctx, s.spec.Name)
+	ours, total, err := c.bucketDigests(s.ctx, s.spec.Name)
 	if err != nil {
-		return fmt.Errorf("bucket digests: %w", err)
-	}
-	if len(digests) != crdt.Buckets {
-		return fmt.Errorf("bucket digests: have %d, want %d", len(digests), crdt.Buckets)
-	}
-	if err := c.sendStream(s.peer, syncStart{s.id, *s.spec, digests}.encode(c.name)); err != nil {
 		return err
 	}
-	select {
-	case want := <-s.want:
-		return c.trade(s, bucketList(want))
-	case <-s.ctx.Done():
-		return context.Cause(s.ctx)
-	}
-}
-
-// serve is the side that was asked.
-func (c *Cluster) serve(s *session, theirs []uint64) error {
-	ours, err := c.bucketDigests(s.ctx, s.spec.Name)
-	if err != nil {
-		return fmt.Errorf("bucket digests: %w", err)
-	}
-	if len(ours) != crdt.Buckets {
-		return fmt.Errorf("bucket digests: have %d, want %d", len(ours), crdt.Buckets)
-	}
-	buckets := differing(ours, theirs)
-	if err := c.sendStream(s.peer, syncWant{s.id, buckets}.encode(c.name)); err != nil {
+	if err := c.sendStream(s.peer, syncStart{s.id, *s.spec, ours}.encode(c.name)); err != nil {
 		return err
 	}
-	return c.trade(s, bucketList(buckets))
-}
-
-// trade sends the entries of buckets, then waits for the other side's end.
-func (c *Cluster) trade(s *session, buckets []int) error {
-	for group := 1; len(buckets) > 0; {
-		n := min(group, len(buckets))
-		entries, err := c.bucketEntries(s.ctx, s.spec.Name, buckets[:n])
-		if err != nil {
-			return fmt.Errorf("entries of buckets: %w", err)
-		}
-		buckets = buckets[n:]
-		size, err := c.ship(s, entries)
-		if err != nil {
-			return err
-		}
+	message, err := s.next()
+	if err != nil {
+		return err
+	}
+	want, ok := message.(syncWant)
+	if !ok {
+		return fmt.Errorf("%T instead of the buckets that differ", message)
+	}
+	var whole, narrow []int
+	for _, b := range bucketList(want.Buckets) {
 		switch {
-		case size < groupBytes/4:
-			group = min(2*group, maxGroup)
-		case size > groupBytes:
-			group = max(group/2, 1)
+		case ours[b] == 0: // the other side sends all it has
+		case bitAt(want.Empty, b):
+			whole = append(whole, b)
+		default:
+			narrow = append(narrow, b)
 		}
 	}
-	// All credit back: everything was merged.
-	if err := s.window.Acquire(s.ctx, sessionWindow); err != nil || s.ctx.Err() != nil {
-		return context.Cause(s.ctx)
+	if err := c.shipBuckets(s, whole, total); err != nil {
+		return err
+	}
+	if err := c.narrow(s, narrow, total); err != nil {
+		return err
+	}
+	if err := c.settle(s); err != nil {
+		return err
 	}
 	if err := c.sendStream(s.peer, encodeSyncEnd(c.name, s.id)); err != nil {
 		return err
 	}
-	select {
-	case <-s.end:
-		return nil
-	case <-s.ctx.Done():
-		return context.Cause(s.ctx)
+	if message, err = s.next(); err != nil {
+		return err
+	}
+	if _, ok := message.(syncEnd); !ok {
+		return fmt.Errorf("%T instead of the end", message)
+	}
+	return nil
+}
+
+// serve is the side that was asked.
+func (c *Cluster) serve(s *session, theirs []uint64) error {
+	ours, total, err := c.bucketDigests(s.ctx, s.spec.Name)
+	if err != nil {
+		return err
+	}
+	want := syncWant{s.id, differing(ours, theirs), make([]byte, bucketMapBytes)}
+	var whole []int
+	for _, b := range bucketList(want.Buckets) {
+		if ours[b] == 0 {
+			setBit(want.Empty, b)
+		} else if theirs[b] == 0 {
+			whole = append(whole, b)
+		}
+	}
+	if err := c.sendStream(s.peer, want.encode(c.name)); err != nil {
+		return err
+	}
+	if err := c.shipBuckets(s, whole, total); err != nil {
+		return err
+	}
+	for {
+		message, err := s.next()
+		if err != nil {
+			return err
+		}
+		switch m := message.(type) {
+		case syncParts:
+			err = c.answerParts(s, m, total)
+		case syncEnd:
+			if err := c.settle(s); err != nil {
+				return err
+			}
+			return c.sendStream(s.peer, encodeSyncEnd(c.name, s.id))
+		default:
+			err = fmt.Errorf("%T is not a question", message)
+		}
+		if err != nil {
+			return err
+		}
 	}
 }
 
-// ship sends entries in as many frames as needed and returns their size.
-func (c *Cluster) ship(s *session, entries []crdt.Entry) (size int, err error) {
-	overhead := batchOverhead(c.name, s.spec.Name)
-	for len(entries) > 0 {
-		n, _ := fit(overhead, entries, bulkBytes)
-		b := batch{Seq: c.seq.Add(1), Stream: true, Session: s.id, Map: s.spec.Name,
-			KeyBytes: s.spec.KeyBytes, ValueBytes: s.spec.ValueBytes, Entries: entries[:n]}
-		frame := b.encode(c.name)
-		weight := frameWeight(len(frame), sessionWindow)
-		if err := s.window.Acquire(s.ctx, weight); err != nil {
-			return 0, err
+// settle waits until all that was shipped is merged.
+func (c *Cluster) settle(s *session) error {
+	if err := s.window.Acquire(s.ctx, sessionWindow); err != nil || s.ctx.Err() != nil {
+		return context.Cause(s.ctx)
+	}
+	s.window.Release(sessionWindow)
+	return nil
+}
+
+// shipBuckets sends all entries of whole buckets. total is how many entries
+// the map has.
+func (c *Cluster) shipBuckets(s *session, buckets []int, total int) error {
+	group := bucketsPerRead(total)
+	for len(buckets) > 0 {
+		n := min(group, len(buckets))
+		var slots []crdt.Slot
+		err := c.replica.Read(s.ctx, s.spec.Name, func(store *crdt.Store) {
+			for _, b := range buckets[:n] {
+				for slot := range store.BucketSlots(b) {
+					slots = append(slots, slot)
+				}
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("slots of buckets: %w", err)
 		}
-		s.peer.launch(b.Seq, &flight{sent: time.Now(), release: func() {
+		buckets = buckets[n:]
+		if err := c.ship(s, slots); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bucketsPerRead is how many buckets hold about readEntries of total.
+func bucketsPerRead(total int) int {
+	return max(1, min(crdt.Buckets, readEntries*crdt.Buckets/max(total, 1)))
+}
+
+// ship sends the entries in the slots, in as many frames as needed.
+func (c *Cluster) ship(s *session, slots []crdt.Slot) error {
+	cols := c.columns.Get().(*columns)
+	defer c.columns.Put(cols)
+	for len(slots) > 0 {
+		estimate := min(batchOverhead(c.name, s.spec.Name)+len(slots)*entryBytes(s.spec), max(bulkBytes, entryBytes(s.spec)))
+		weight := frameWeight(estimate, sessionWindow)
+		if err := s.window.Acquire(s.ctx, weight); err != nil {
+			return context.Cause(s.ctx)
+		}
+		cols.reset(c.name, s.spec)
+		err := c.replica.Read(s.ctx, s.spec.Name, func(store *crdt.Store) {
+			for len(slots) > 0 && cols.addSlot(store, slots[0], bulkBytes) {
+				slots = slots[1:]
+			}
+		})
+		if err != nil || len(cols.slots) == 0 {
+			s.window.Release(weight)
+			if err != nil {
+				return fmt.Errorf("entries to ship: %w", err)
+			}
+			continue
+		}
+		seq := c.seq.Add(1)
+		frame := cols.encode(seq, true, s.id)
+		s.peer.launch(seq, &flight{sent: time.Now(), release: func() {
 			s.window.Release(weight)
 			s.progress()
 		}})
 		if err := c.sendStream(s.peer, frame); err != nil {
-			s.peer.land(b.Seq, false, time.Now())
-			return 0, err
+			s.peer.land(seq, false, time.Now())
+			return err
 		}
-		c.counters.syncEntriesOut.Add(uint64(n))
-		entries = entries[n:]
-		size += len(frame)
+		c.counters.syncEntriesOut.Add(uint64(len(cols.slots)))
 	}
-	return size, nil
+	return nil
 }
 
-func (c *Cluster) bucketDigests(ctx context.Context, mapName string) (digests []uint64, err error) {
-	err = c.replica.Read(ctx, mapName, func(s *crdt.Store) { digests = s.BucketDigests() })
-	return digests, err
-}
-
-// bucketEntries returns copies.
-func (c *Cluster) bucketEntries(ctx context.Context, mapName string, buckets []int) (entries []crdt.Entry, err error) {
+// bucketDigests returns a digest of each bucket, and the number of entries.
+func (c *Cluster) bucketDigests(ctx context.Context, mapName string) (digests []uint64, total int, err error) {
 	err = c.replica.Read(ctx, mapName, func(s *crdt.Store) {
-		for _, b := range buckets {
-			for e := range s.Bucket(b) {
-				e.Key, e.Value = bytes.Clone(e.Key), bytes.Clone(e.Value)
-				entries = append(entries, e)
-			}
-		}
+		digests = s.BucketDigests()
+		entries, tombstones := s.Len()
+		total = entries + tombstones
 	})
-	return entries, err
+	if err != nil {
+		return nil, 0, fmt.Errorf("bucket digests: %w", err)
+	}
+	if len(digests) != crdt.Buckets {
+		return nil, 0, fmt.Errorf("bucket digests: have %d, want %d", len(digests), crdt.Buckets)
+	}
+	return digests, total, nil
 }
 
 func (c *Cluster) digest(ctx context.Context, mapName string) (d crdt.Digest, err error) {

@@ -1,13 +1,16 @@
 package gossip
 
 import (
+	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/mapgossip/mapgossip/crdt"
+	"pgregory.net/rapid"
 )
 
 func TestValidateReportsAllFaults(t *testing.T) {
@@ -42,73 +45,85 @@ func TestSplitSeed(t *testing.T) {
 	}
 }
 
-func rumorOf(key string, wall int64, local bool) *rumor {
-	return &rumor{spec: &flows, id: rumorID{"flows", key}, local: local, entry: crdt.Entry{Key: []byte(key), Value: make([]byte, 16),
-		Version: crdt.Version{Time: crdt.Timestamp{Wall: wall}, Member: "a"}}}
-}
-
-func TestOutboxKeepsTheNewest(t *testing.T) {
-	o := newOutbox()
-	o.put([]*rumor{rumorOf("f", 1, false), rumorOf("x", 5, true), rumorOf("x", 4, true), rumorOf("y", 1, true), rumorOf("x", 6, true), rumorOf("f", 2, true)}, false)
-	rumors, _ := o.take("a")
-	var got []string
-	for _, r := range rumors {
-		got = append(got, r.id.key)
-	}
-	if strings.Join(got, "") != "xyf" || rumors[0].entry.Version.Time.Wall != 6 {
-		t.Errorf("took %v", got)
-	}
-	if rest, _ := o.take("a"); rest != nil || o.len() != 0 || o.bytes != 0 {
-		t.Errorf("left: %v, %d entries, %d bytes", rest, o.len(), o.bytes)
-	}
-}
-
-func TestOutboxIsBounded(t *testing.T) {
-	o := newOutbox()
-	o.put([]*rumor{rumorOf("local", 1, true)}, false)
-	dropped := 0
-	for i := range maxWaiting + 99 {
-		dropped += o.put([]*rumor{rumorOf(string(key(i)), 1, false)}, false)
-	}
-	if o.len() != maxWaiting || dropped != 100 {
-		t.Errorf("%d wait, %d dropped", o.len(), dropped)
-	}
-	if first, _ := o.take("a"); first[0].id.key != "local" {
-		t.Error("the local change was dropped before forwarded ones")
-	}
-	big := func(k string) *rumor {
-		r := rumorOf(k, 1, true)
-		r.entry.Value = make([]byte, 20<<20)
-		return r
-	}
-	o.clear()
-	if n := o.put([]*rumor{big("1"), big("2"), big("3")}, false); n != 2 || o.len() != 1 {
-		t.Errorf("%d of three of 20 MiB dropped, %d wait", n, o.len())
-	}
-}
-
-func TestAudience(t *testing.T) {
-	crowd := func(n int) (peers []*peer) {
-		for i := range n {
-			peers = append(peers, &peer{meta: meta{Node: string(rune('A' + i))}})
+// taken empties an outbox and returns the slots in the order in which they
+// left, each map's name before its slots; at most most at a time.
+func taken(o *outbox, most int) string {
+	var text strings.Builder
+	for {
+		at, spec, _, resend := o.next()
+		if spec == nil {
+			return text.String()
 		}
-		return peers
-	}
-	for _, c := range []struct {
-		others int
-		from   string
-		want   int
-	}{{0, "", 0}, {31, "", 31}, {31, "A", 0}, {32, "", 6}, {32, "A", 6}, {63, "A", 6}, {64, "A", 7}, {2, "A", 0}} {
-		chosen := audience(crowd(c.others), c.from)
-		if len(chosen) != c.want {
-			t.Errorf("%d others, from %q: %d chosen, want %d", c.others, c.from, len(chosen), c.want)
+		fmt.Fprintf(&text, "%s%d", spec.Name, at)
+		if resend {
+			text.WriteString("!")
 		}
-		for _, p := range chosen {
-			if c.from != "" && p.Node == c.from {
-				t.Errorf("sent back to %s", c.from)
+		n := 0
+		o.take(at, spec, func(slot crdt.Slot) bool {
+			if n == most {
+				return false
+			}
+			n++
+			fmt.Fprintf(&text, " %d", slot)
+			return true
+		})
+		text.WriteString("; ")
+	}
+}
+
+func TestOutboxOrder(t *testing.T) {
+	one, two := &Map{Name: "x"}, &Map{Name: "y"}
+	o := newOutbox()
+	o.put(laneForwarded, one, []crdt.Slot{7, 1}, false)
+	o.put(laneLocal, one, []crdt.Slot{5, 900, 5, 3, 5}, false)
+	o.put(laneLocal, two, []crdt.Slot{5}, false)
+	o.put(laneLocal, one, []crdt.Slot{3, 7}, false)
+	if n := o.len(); n != 7 {
+		t.Errorf("%d wait, want 7", n)
+	}
+	if got, want := taken(o, 2), "x0 5 900; y0 5; x0 3 7; x1 7 1; "; got != want {
+		t.Errorf("left as %q, want %q", got, want)
+	}
+	o.put(laneLocal, one, []crdt.Slot{5}, true)
+	o.put(laneLocal, one, []crdt.Slot{6}, false)
+	if got, want := taken(o, 9), "x0! 5 6; "; got != want {
+		t.Errorf("left as %q, want %q", got, want)
+	}
+	o.put(laneLocal, one, []crdt.Slot{5}, false)
+	if got, want := taken(o, 9), "x0 5; "; got != want || o.len() != 0 {
+		t.Errorf("left as %q, want %q; %d wait", got, want, o.len())
+	}
+	o.put(laneLocal, one, []crdt.Slot{5, 6}, false)
+	if n := o.clear(); n != 2 || o.len() != 0 || taken(o, 9) != "" {
+		t.Errorf("%d cleared", n)
+	}
+}
+
+// The queue against a plain list, and no more memory than its keys need.
+func TestSlotQueue(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const keys = 100
+		var q slotQueue
+		var twin []crdt.Slot
+		for range rapid.IntRange(1, 1000).Draw(t, "steps") {
+			if rapid.IntRange(0, 2).Draw(t, "pop") == 0 && len(twin) > 0 {
+				if q.front() != twin[0] {
+					t.Fatalf("front %d, want %d", q.front(), twin[0])
+				}
+				q.pop()
+				twin = twin[1:]
+			} else {
+				slot := crdt.Slot(rapid.IntRange(0, keys-1).Draw(t, "slot"))
+				q.push(slot)
+				if !slices.Contains(twin, slot) {
+					twin = append(twin, slot)
+				}
+			}
+			if q.len() != len(twin) || cap(q.slots) > 4*keys {
+				t.Fatalf("%d wait, want %d; room for %d", q.len(), len(twin), cap(q.slots))
 			}
 		}
-	}
+	})
 }
 
 func TestInboxIsBounded(t *testing.T) {

@@ -74,6 +74,7 @@ func (c *conn) Read(b []byte) (int, error) {
 			h.chunks = h.chunks[1:]
 		}
 		h.bytes -= n
+		c.local.count.streamBytesIn.Add(uint64(n))
 		h.changedLocked()
 		return n, true, ready, nil, wake
 	})
@@ -85,7 +86,6 @@ func (c *conn) Write(b []byte) (int, error) {
 	for len(b) > 0 {
 		n, err := c.do(true, func() (n int, done bool, ready time.Time, err error, wake <-chan struct{}) {
 			h := c.out
-			arrives := time.Now().Add(c.local.net.delay())
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			wake = h.wake
@@ -95,8 +95,9 @@ func (c *conn) Write(b []byte) (int, error) {
 			if n = min(len(b), window-h.bytes); n == 0 {
 				return 0, false, ready, nil, wake
 			}
-			h.chunks = append(h.chunks, chunk{bytes.Clone(b[:n]), arrives})
+			h.chunks = append(h.chunks, chunk{bytes.Clone(b[:n]), c.local.net.arrives(c.local, n, time.Now())})
 			h.bytes += n
+			c.local.count.streamBytesOut.Add(uint64(n))
 			h.changedLocked()
 			return n, true, ready, nil, wake
 		})

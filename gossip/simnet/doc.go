@@ -1,6 +1,6 @@
 // Package simnet is a network in memory for members of a cluster: packets that
 // get lost, late, doubled and out of order, streams that stall, links that are
-// cut one way or both, hosts that vanish. It uses only timers and channels, so
+// cut one way or both, hosts that stall or vanish. It counts bytes. It uses only timers and channels, so
 // that under testing/synctest ten minutes pass in milliseconds.
 //
 // Packets model UDP. A stream models TCP: in order, without loss, each

@@ -12,6 +12,9 @@ type Link struct {
 	Jitter    time.Duration // up to this more, a packet each: reorders them
 	Loss      float64       // share of the packets that vanish, 0 to 1
 	Duplicate float64       // share of the packets that arrive twice
+	Reorder   float64       // share of the packets that are held back
+	Hold      time.Duration // up to this long, a packet each: later ones overtake it
+	Rate      int           // bytes a second that leave a host, packets and streams in one line; 0: any number
 }
 
 // Network connects transports by their addresses. Safe for concurrent use.
@@ -86,6 +89,25 @@ func (n *Network) Heal() {
 	n.changedLocked()
 }
 
+// Stall makes the host at addr like a process that is stopped: its connections
+// stay open and new ones to it are made, up to a backlog, but it reads nothing,
+// so that what is written to it stays where it is once the window is full.
+// Packets to it and from it vanish, and what it writes to streams, or wants to
+// dial, waits. Its own timers go on. Until Resume.
+func (n *Network) Stall(addr string) { n.setStalled(addr, true) }
+
+// Resume ends Stall: streams go on where they stood.
+func (n *Network) Resume(addr string) { n.setStalled(addr, false) }
+
+func (n *Network) setStalled(addr string, stalled bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if t := n.hosts[addr]; t != nil {
+		t.stalled = stalled
+	}
+	n.changedLocked()
+}
+
 // Kill makes the host at addr silent for ever, as if its power was cut. Its
 // transport must still be shut down. A new one may take the address.
 func (n *Network) Kill(addr string) {
@@ -116,14 +138,39 @@ func (n *Network) changedLocked() {
 func (n *Network) blocked(from, to *Transport) (bool, <-chan struct{}) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return from.dead || to.dead || n.cuts[[2]string{from.addr, to.addr}], n.heal
+	return !n.openLocked(from, to), n.heal
 }
 
-// delay of stream data.
+// openLocked reports whether what from sends gets to to.
+func (n *Network) openLocked(from, to *Transport) bool {
+	return !from.silent() && !to.silent() && (len(n.cuts) == 0 || !n.cuts[[2]string{from.addr, to.addr}])
+}
+
+// delay of dials.
 func (n *Network) delay() time.Duration {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.link.Delay
+}
+
+// arrives is when stream data that from writes at this moment gets there.
+func (n *Network) arrives(from *Transport, bytes int, now time.Time) time.Time {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return now.Add(n.queueLocked(from, bytes, now) + n.link.Delay)
+}
+
+// queueLocked puts bytes into the line of what leaves a host and returns how
+// long it takes until the last of them has left.
+func (n *Network) queueLocked(from *Transport, bytes int, now time.Time) time.Duration {
+	if n.link.Rate <= 0 {
+		return 0
+	}
+	if from.busy.Before(now) {
+		from.busy = now
+	}
+	from.busy = from.busy.Add(time.Duration(bytes) * time.Second / time.Duration(n.link.Rate))
+	return from.busy.Sub(now)
 }
 
 // fate decides when, and how often, a packet arrives.
@@ -131,8 +178,9 @@ func (n *Network) fate(from *Transport, to string, packet []byte) (target *Trans
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.sent++
+	queue := n.queueLocked(from, len(packet), time.Now())
 	target = n.hosts[to]
-	if target == nil || from.dead || n.cuts[[2]string{from.addr, to}] ||
+	if target == nil || !n.openLocked(from, target) ||
 		n.filter != nil && !n.filter(from.addr, to, packet) || n.rng.Float64() < n.link.Loss {
 		return nil, nil
 	}
@@ -141,9 +189,12 @@ func (n *Network) fate(from *Transport, to string, packet []byte) (target *Trans
 		copies = 2
 	}
 	for range copies {
-		d := n.link.Delay
+		d := queue + n.link.Delay
 		if n.link.Jitter > 0 {
 			d += time.Duration(n.rng.Int64N(int64(n.link.Jitter)))
+		}
+		if n.link.Hold > 0 && n.rng.Float64() < n.link.Reorder {
+			d += time.Duration(n.rng.Int64N(int64(n.link.Hold)))
 		}
 		after = append(after, d)
 	}

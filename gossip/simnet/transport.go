@@ -18,13 +18,22 @@ type Transport struct {
 	net     *Network
 	addr    string
 	at      netip.AddrPort
+	udp     net.Addr // at, as packets carry it
 	packets chan *memberlist.Packet
 	streams chan net.Conn
 	ctx     context.Context
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 
-	dead bool // guarded by net.mu
+	arriving  arrivals
+	receiving sync.Once // since the first packet, a goroutine hands them over
+	count     traffic
+
+	// Guarded by net.mu.
+	dead    bool
+	stalled bool
+	backlog int       // streams that were made while stalled and are not accepted
+	busy    time.Time // when all that waits to leave has left
 
 	mu     sync.Mutex
 	closed bool
@@ -39,8 +48,9 @@ func (n *Network) Listen(addr string) (*Transport, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on %q: %w", addr, err)
 	}
-	t := &Transport{net: n, addr: addr, at: at, packets: make(chan *memberlist.Packet),
-		streams: make(chan net.Conn), conns: make(map[*conn]bool)}
+	t := &Transport{net: n, addr: addr, at: at, udp: net.UDPAddrFromAddrPort(at), packets: make(chan *memberlist.Packet),
+		streams: make(chan net.Conn), conns: make(map[*conn]bool),
+		arriving: arrivals{wake: make(chan struct{}, 1)}}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -59,23 +69,14 @@ func (t *Transport) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
 // WriteTo never blocks and never fails; the packet may get lost.
 func (t *Transport) WriteTo(b []byte, addr string) (time.Time, error) {
 	now := time.Now()
+	t.count.packetsOut.Add(1)
+	t.count.packetBytesOut.Add(uint64(len(b)))
 	target, after := t.net.fate(t, addr, b)
-	from := net.UDPAddrFromAddrPort(t.at)
+	if len(after) > 0 {
+		target.receiving.Do(func() { target.spawn(target.receive) })
+	}
 	for _, d := range after {
-		p := &memberlist.Packet{Buf: bytes.Clone(b), From: from}
-		target.spawn(func() {
-			if !sleep(target.ctx, d) {
-				return
-			}
-			if blocked, _ := t.net.blocked(t, target); blocked {
-				return
-			}
-			p.Timestamp = time.Now()
-			select {
-			case target.packets <- p:
-			case <-target.ctx.Done():
-			}
-		})
+		target.arriving.put(t, &memberlist.Packet{Buf: bytes.Clone(b), From: t.udp}, now.Add(d))
 	}
 	return now, nil
 }
@@ -96,17 +97,19 @@ func (t *Transport) DialAddressTimeout(addr memberlist.Address, timeout time.Dur
 	return t.DialTimeout(addr.Addr, timeout)
 }
 
-// DialTimeout needs a link that is open both ways for one round trip.
+// maxBacklog is how many streams to a stalled host are made before a dial
+// waits.
+const maxBacklog = 128
+
+// DialTimeout needs a link that is open both ways for one round trip. The
+// other host need not read: see Network.Stall.
 func (t *Transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(t.ctx, timeout)
 	defer cancel()
 	fail := func(err error) error { return &net.OpError{Op: "dial", Net: "tcp", Err: err} }
 	for {
-		t.net.mu.Lock()
-		target, change := t.net.hosts[addr], t.net.heal
-		open := target != nil && !t.dead && !t.net.cuts[[2]string{t.addr, addr}] && !t.net.cuts[[2]string{addr, t.addr}]
-		t.net.mu.Unlock()
-		if !open {
+		target, stalled, change := t.net.reach(t, addr)
+		if target == nil {
 			select {
 			case <-change:
 				continue
@@ -115,11 +118,21 @@ func (t *Transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 			}
 		}
 		if !sleep(ctx, 2*t.net.delay()) {
+			t.net.forget(target, stalled)
 			return nil, fail(ctx.Err())
 		}
 		mine, theirs := pipe(t, target)
 		if !t.keep(mine) || !target.keep(theirs) {
+			t.net.forget(target, stalled)
 			return nil, fail(net.ErrClosed)
+		}
+		t.count.dials.Add(1)
+		if stalled {
+			target.spawn(func() {
+				target.acceptLater(theirs)
+				t.net.forget(target, true)
+			})
+			return mine, nil
 		}
 		select {
 		case target.streams <- theirs:
@@ -134,6 +147,57 @@ func (t *Transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 		}
 	}
 }
+
+// reach returns the host at addr if t can open a stream to it, and whether it
+// is stalled; then a place of its backlog is taken until forget. Otherwise nil
+// and a channel that closes when that may have changed.
+func (n *Network) reach(t *Transport, addr string) (target *Transport, stalled bool, change <-chan struct{}) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	target = n.hosts[addr]
+	if target == nil || t.silent() || target.dead ||
+		n.cuts[[2]string{t.addr, addr}] || n.cuts[[2]string{addr, t.addr}] ||
+		target.stalled && target.backlog == maxBacklog {
+		return nil, false, n.heal
+	}
+	if target.stalled {
+		target.backlog++
+	}
+	return target, target.stalled, n.heal
+}
+
+// forget gives back what reach took of a stalled host's backlog.
+func (n *Network) forget(target *Transport, stalled bool) {
+	if stalled {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		target.backlog--
+	}
+}
+
+// acceptLater hands over a stream once this host goes on. Shutdown closes it.
+func (t *Transport) acceptLater(theirs net.Conn) {
+	for {
+		t.net.mu.Lock()
+		silent, change := t.silent(), t.net.heal
+		t.net.mu.Unlock()
+		if !silent {
+			select {
+			case t.streams <- theirs:
+			case <-t.ctx.Done():
+			}
+			return
+		}
+		select {
+		case <-change:
+		case <-t.ctx.Done():
+			return
+		}
+	}
+}
+
+// silent reports whether the host neither sends nor receives; with net.mu held.
+func (t *Transport) silent() bool { return t.dead || t.stalled }
 
 // Shutdown ends all streams and frees the address. Idempotent.
 func (t *Transport) Shutdown() error {

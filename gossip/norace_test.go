@@ -1,0 +1,5 @@
+//go:build !race
+
+package gossip
+
+const million = 1_000_000
