@@ -186,6 +186,8 @@ static __always_inline bool in_interrupt(void)
  */
 static __always_inline bool is_own(__u64 pid_tgid)
 {
+	if (preempt_source == PREEMPT_NONE) /* nobody else could be told from us */
+		return false;
 	if (!own_tid || (__u32)pid_tgid != own_tid)
 		return false;
 	if (*(int *)bpf_this_cpu_ptr(&bpf_prog_active) <= 0)

@@ -54,6 +54,7 @@ type Cluster struct {
 	decoders sync.Pool                      // of *decoder
 	routes   atomic.Pointer[map[*Map]route] // nil: to be worked out; stored with mu held
 	serving  atomic.Int32                   // sessions begun by others
+	deferred atomic.Int32                   // exchanges put off in a row
 	running  atomic.Bool                    // frames are handled
 	leaving  atomic.Bool
 	ready    chan struct{} // closed once Ready is true

@@ -18,6 +18,9 @@ const (
 	// onTheirWay is how long entries may be on their way before digests that
 	// differ mean that something is missing.
 	onTheirWay = 100 * time.Millisecond
+	// maxDeferred is how often in a row anti-entropy may be put off because
+	// rumors are under way.
+	maxDeferred = 3
 	// syncFanout is with how many members Sync runs in a large cluster.
 	syncFanout = 6
 	// eagerInterval is the time between attempts before the first success.
@@ -110,7 +113,8 @@ func (c *Cluster) syncLoop() {
 // exchange compares all maps with p and brings each side what it lacks. One at
 // a time with one member; a second call waits. The last comparison is what
 // Members tells. With patience it compares twice before it sends entries, so as
-// not to repeat those that are on their way as rumors, and leaves a member that
+// not to repeat those that are on their way as rumors, puts that off while many
+// are, and leaves a member that
 // is not ready alone: that one runs an exchange of its own with some member.
 func (c *Cluster) exchange(ctx context.Context, p *peer, patience bool) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -155,13 +159,19 @@ func (c *Cluster) exchange(ctx context.Context, p *peer, patience bool) (err err
 			return err
 		}
 	}
-	if patience && len(differ) > 0 {
+	if patience && !missed && len(differ) > 0 {
+		moved := c.moved()
 		if !pause(ctx, onTheirWay+answerTrips/4*time.Duration(p.rtt.Load())) {
 			return ctx.Err()
 		}
 		if differ, _, err = c.question(ctx, p); err != nil {
 			return err
 		}
+		// While rumors come and go digests differ whether anything is missing or not.
+		if c.moved() != moved && c.deferred.Add(1) <= maxDeferred {
+			return nil
+		}
+		c.deferred.Store(0)
 	}
 	var failures []error
 	for _, name := range differ {
@@ -179,6 +189,11 @@ func (c *Cluster) exchange(ctx context.Context, p *peer, patience bool) (err err
 	}
 	c.becomeReady()
 	return nil
+}
+
+// moved changes whenever rumors are sent or entries come.
+func (c *Cluster) moved() uint64 {
+	return c.counters.rumorsSent.Load() + c.counters.entriesIn.Load()
 }
 
 // question asks p for its digests and returns the names of the maps that

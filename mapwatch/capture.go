@@ -52,27 +52,34 @@ func openCapture(mode Mode, shapes []Shape, ringBytes int) (*capture, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, program := range spec.Programs {
-		variables.resolve(program.Instructions)
-	}
-	if err := setVariable(spec, captureVarPreemptSource, variables.preemptSource); err != nil {
+	if err := c.load(spec, variables, ebpf.CollectionOptions{Cache: types}, shapes, ringBytes); err != nil {
 		return nil, err
-	}
-	if err := sizeCapture(spec, shapes, ringBytes); err != nil {
-		return nil, err
-	}
-
-	c.collection, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: types})
-	if err != nil {
-		return nil, explainRefusal("load the capture programs", err)
-	}
-	if c.reader, err = ringbuf.NewReader(c.collection.Maps[captureMapRing]); err != nil {
-		return nil, errors.Join(explainRefusal("map the capture ring", err), c.Close())
 	}
 	if err := c.attach(); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
+}
+
+// load puts the programs of spec in the kernel and opens their ring.
+func (c *capture) load(spec *ebpf.CollectionSpec, variables ksyms, options ebpf.CollectionOptions, shapes []Shape, ringBytes int) (err error) {
+	for _, program := range spec.Programs {
+		variables.resolve(program.Instructions)
+	}
+	if err := setVariable(spec, captureVarPreemptSource, variables.preemptSource); err != nil {
+		return err
+	}
+	if err := sizeCapture(spec, shapes, ringBytes); err != nil {
+		return err
+	}
+	c.collection, err = ebpf.NewCollectionWithOptions(spec, options)
+	if err != nil {
+		return explainRefusal("load the capture programs", err)
+	}
+	if c.reader, err = ringbuf.NewReader(c.collection.Maps[captureMapRing]); err != nil {
+		return errors.Join(explainRefusal("map the capture ring", err), c.Close())
+	}
+	return nil
 }
 
 // captureLimits says what a record can carry, in bytes.

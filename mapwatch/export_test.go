@@ -11,6 +11,13 @@ func WithoutBatches(m Map) { m.(*hostMap).noBatch.Store(true) }
 // Descriptor is the file descriptor of an open map.
 func Descriptor(m Map) int { return m.(*hostMap).m.FD() }
 
+// WriteUnpaced makes one run of the program, whether the ring has room or not.
+func WriteUnpaced(d *Driven, keys uint64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.writeLocked(driveRun, keys)
+}
+
 // RefuseWrites makes the kernel answer to writes of m with what refuse returns
 // for the op, if that is an error, before the real kernel gets it. The count of
 // calls that were refused is returned.

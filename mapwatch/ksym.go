@@ -34,6 +34,11 @@ type ksyms struct {
 	preemptSource uint32
 }
 
+// noKsyms is for programs that ask for none of them.
+func noKsyms() ksyms {
+	return ksyms{ids: map[string]btf.TypeID{ksymProgActive: 0, ksymPreemptCount: 0, ksymPcpuHot: 0}}
+}
+
 // findKsyms looks the variables up. ErrUnsupported if this kernel offers too
 // few of them to tell our own writes from those that programs make in an
 // interrupt.

@@ -1,6 +1,7 @@
 package need
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -47,4 +48,22 @@ func BPFFS(t testing.TB) string {
 		}
 	})
 	return dir
+}
+
+// Kernel needs that version of Linux or a later one. An older one is no fault of
+// the machine: it skips the test whatever MAPGOSSIP_NO_SKIP says.
+func Kernel(t testing.TB, major, minor int) {
+	t.Helper()
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		t.Fatalf("read the kernel's version: %v", err)
+	}
+	release := unix.ByteSliceToString(name.Release[:])
+	var have [2]int
+	if _, err := fmt.Sscanf(release, "%d.%d", &have[0], &have[1]); err != nil {
+		t.Fatalf("read the kernel's version %q: %v", release, err)
+	}
+	if have[0] < major || have[0] == major && have[1] < minor {
+		t.Skipf("needs Linux %d.%d, this is %s", major, minor, release)
+	}
 }

@@ -1,0 +1,141 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mapgossip/mapgossip"
+)
+
+// exchanges is how many comparisons are measured together: one is too short.
+const exchanges = 50
+
+// exchangeRow lets two agents that are in sync compare their maps.
+func exchangeRow(b *bench) ([]line, error) {
+	f, err := b.twoAgents()
+	if err != nil {
+		return nil, err
+	}
+	if err := f.awaitSync(); err != nil {
+		return nil, err
+	}
+	bytes0, err := loopbackBytes()
+	if err != nil {
+		return nil, err
+	}
+	w0, r0, err := f.pair.cpu()
+	if err != nil {
+		return nil, err
+	}
+	for range exchanges {
+		if err := f.reader.call("Agent.Sync", None{}, new(time.Duration)); err != nil {
+			return nil, err
+		}
+	}
+	w1, r1, err := f.pair.cpu()
+	if err != nil {
+		return nil, err
+	}
+	bytes1, err := loopbackBytes()
+	if err != nil {
+		return nil, err
+	}
+	bytes, cpu := (bytes1-bytes0)/exchanges, (w1-w0+r1-r0)/exchanges
+	return []line{{
+		what:      "two in sync: an exchange",
+		result:    fmt.Sprintf("%s both ways, CPU %s of both", size(bytes), ms(cpu)),
+		yardstick: "the map: " + size(b.entries*entryBytes),
+		goal:      "<= 16 KiB, <= 5 ms CPU",
+		met:       bytes <= 16<<10 && cpu <= 5*time.Millisecond,
+	}}, nil
+}
+
+// joinRow starts a third agent with an empty map.
+func joinRow(b *bench) (_ []line, err error) {
+	p, err := b.barePipe()
+	if err != nil {
+		return nil, err
+	}
+	f, err := b.twoAgents()
+	if err != nil {
+		return nil, err
+	}
+	target, err := newKernelMap(b.entries)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, target.close()) }()
+	joiner, err := startProcess()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, joiner.close()) }()
+
+	bytes0, err := loopbackBytes()
+	if err != nil {
+		return nil, err
+	}
+	start := now()
+	args := AgentArgs{Node: "joiner", Target: target.target(), Join: f.address, ScanInterval: rarely}
+	if err := joiner.call("Agent.Start", args, new(string)); err != nil {
+		return nil, err
+	}
+	s, end, err := awaitEntries(joiner, b.entries)
+	if err != nil {
+		return nil, err
+	}
+	// Other rows wrote newer values for some keys: count keys.
+	if n, err := target.elements(); err != nil || n != b.entries {
+		return nil, errors.Join(err, fmt.Errorf("the joiner's map has %d of %d elements", n, b.entries))
+	}
+	bytes1, err := loopbackBytes()
+	if err != nil {
+		return nil, err
+	}
+	u, err := joiner.usage()
+	if err != nil {
+		return nil, err
+	}
+	took, bytes := end-start, bytes1-bytes0
+	least := b.entries * (entryBytes + versionBytes)
+	times := took.Seconds() / p.took.Seconds()
+	share := float64(bytes) / float64(least)
+	return []line{
+		{
+			what:      "an empty member joins",
+			result:    fmt.Sprintf("%.2f s, self-test of the start included", took.Seconds()),
+			yardstick: fmt.Sprintf("the bare pipe: %.2f s", p.took.Seconds()),
+			ratio:     fmt.Sprintf("%.2f", times),
+			goal:      "<= 4 times the pipe's time",
+			met:       times <= 4,
+		},
+		{
+			what:      "  bytes",
+			result:    fmt.Sprintf("%s, %d entries; CPU of the joiner %s µs/entry", size(bytes), s.Network.EntriesIn, each(u.CPU, b.entries)),
+			yardstick: "keys, values, versions: " + size(least),
+			ratio:     fmt.Sprintf("%.2f", share),
+			goal:      "<= 1.3",
+			met:       share <= 1.3,
+		},
+	}, nil
+}
+
+// awaitEntries returns when an agent says that its kernel map has that many.
+func awaitEntries(p *process, entries uint64) (s mapgossip.Status, at time.Duration, err error) {
+	for began := now(); ; time.Sleep(pollTime) {
+		s = mapgossip.Status{}
+		if err := p.call("Agent.Status", None{}, &s); err != nil {
+			return s, 0, err
+		}
+		at := now()
+		if m := s.Maps[0]; uint64(m.Entries) == entries && m.PendingApply == 0 {
+			return s, at, nil
+		}
+		if at-began > patience {
+			return s, at, fmt.Errorf("the joiner has %d of %d entries after %v, %d of them not in its kernel map", s.Maps[0].Entries, entries, patience, s.Maps[0].PendingApply)
+		}
+	}
+}
