@@ -35,6 +35,7 @@ func (n *Node) own(ctx context.Context) {
 				continue
 			}
 			n.captured(batch)
+			batch.Release()
 		case f := <-n.calls:
 			f()
 		case <-housekeeping.C:

@@ -11,7 +11,7 @@ const (
 	maxOrigins     = 65535
 	// bulkBytes is the size at which a stream frame is closed. A single
 	// larger entry still makes a frame of its own.
-	bulkBytes = 256 << 10
+	bulkBytes = 192 << 10
 	// maxInterned bounds the origins' names that a decoder remembers.
 	maxInterned = 4096
 )

@@ -29,8 +29,17 @@ const stateTimeout = 2 * time.Second
 
 func (d *delegate) NodeMeta(int) []byte { return d.c.self.encode() }
 
-// NotifyMsg copies, because memberlist owns the buffer.
-func (d *delegate) NotifyMsg(frame []byte) { d.c.deliver(bytes.Clone(frame)) }
+// maxPacketBytes is more than any packet holds.
+const maxPacketBytes = 64 << 10
+
+// NotifyMsg copies what may be a packet: memberlist uses their buffers again. A
+// message of a stream has a buffer of its own (memberlist: readUserMsg).
+func (d *delegate) NotifyMsg(frame []byte) {
+	if len(frame) < maxPacketBytes {
+		frame = bytes.Clone(frame)
+	}
+	d.c.deliver(frame)
+}
 
 // GetBroadcasts is empty: entries travel by messages of our own, because
 // memberlist's queue is far too small for them.

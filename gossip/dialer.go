@@ -78,7 +78,7 @@ func openStream(ctx context.Context, session *yamux.Session) (net.Conn, error) {
 		if r.err != nil {
 			return nil, fail(r.err)
 		}
-		return r.stream, nil
+		return pieceConn{r.stream}, nil
 	case <-ctx.Done():
 		go func() {
 			if r := <-opened; r.err == nil {
@@ -175,6 +175,27 @@ func (d *dialer) close() {
 	if d.session != nil {
 		_ = d.session.Close()
 	}
+}
+
+// pieceBytes is how much of a message goes into one frame of the multiplexer.
+const pieceBytes = 32 << 10
+
+// pieceConn writes in pieces: the other side's multiplexer keeps a buffer that
+// grows to twice the largest frame of a stream and more, for each stream anew.
+type pieceConn struct{ net.Conn }
+
+func (c pieceConn) Write(b []byte) (n int, err error) {
+	for len(b) > pieceBytes && err == nil {
+		var wrote int
+		wrote, err = c.Conn.Write(b[:pieceBytes])
+		n, b = n+wrote, b[wrote:]
+	}
+	if err == nil {
+		var wrote int
+		wrote, err = c.Conn.Write(b)
+		n += wrote
+	}
+	return n, err
 }
 
 // guardedConn gives each write a deadline, so that a peer that reads nothing

@@ -13,7 +13,7 @@ const (
 	// coalesce is how long a rumor may wait for company, and bulkCoalesce
 	// while so many come that frames of bulkFrame bytes left last.
 	coalesce     = time.Millisecond
-	bulkCoalesce = 4 * time.Millisecond
+	bulkCoalesce = 2 * time.Millisecond
 	bulkFrame    = 32 << 10
 	// flushFrames may leave before acknowledgements are looked at again.
 	flushFrames = 32

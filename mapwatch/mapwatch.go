@@ -153,6 +153,19 @@ type Batch struct {
 	// Rescan lists maps (by index, no duplicates) that lost records: only a
 	// scan tells what changed.
 	Rescan []int
+
+	memory *batchMemory // of Changes; nil if it is not used again
+}
+
+// Release gives Changes with all keys and values back to the Watch, to be used
+// again: memory that is touched for the first time costs more than a record. It
+// is for a receiver that keeps nothing of them; others leave it out. At most
+// once a batch.
+func (b *Batch) Release() {
+	if m := b.memory; m != nil {
+		b.Changes, b.memory = nil, nil
+		m.pool.Put(m)
+	}
 }
 
 // Kind of a Change.

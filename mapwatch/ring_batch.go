@@ -1,5 +1,7 @@
 package mapwatch
 
+import "sync"
+
 // Bounds of one Batch. A batch that reaches one of them is sent and a new one
 // begun.
 const (
@@ -8,8 +10,20 @@ const (
 	slabBytes      = 64 << 10 // least allocation for keys and values
 )
 
+// batchMemory is what a batch's changes lie in. It goes round: builder, receiver,
+// pool.
+type batchMemory struct {
+	pool    *sync.Pool
+	changes []Change
+	slab    []byte
+}
+
 // batchBuilder collects changes for the next Batch. Not safe for concurrent use.
 type batchBuilder struct {
+	pool    sync.Pool // of *batchMemory
+	least   int       // bytes in the ring of the shortest record with a value
+	most    int       // bytes of the longest key and value
+	memory  *batchMemory
 	changes []Change
 	data    int    // bytes of keys and values in changes
 	slab    []byte // room for the next keys and values, shared by a batch's changes
@@ -17,15 +31,40 @@ type batchBuilder struct {
 	rescans int    // how many of rescan are set
 }
 
-func newBatchBuilder(maps int) *batchBuilder {
-	return &batchBuilder{rescan: make([]bool, maps)}
+func newBatchBuilder(shapes []Shape) *batchBuilder {
+	b := &batchBuilder{rescan: make([]bool, len(shapes))}
+	for i, s := range shapes {
+		if n := ringHeadBytes + recordHeadBytes + s.KeyBytes + s.ValueBytes; i == 0 || n < b.least {
+			b.least = n
+		}
+		b.most = max(b.most, s.KeyBytes+s.ValueBytes)
+	}
+	return b
 }
 
 // expect makes room for about that many bytes of ring data, so that one drain
-// of the ring costs one or two allocations.
+// of the ring costs few allocations, and none where batches are released.
 func (b *batchBuilder) expect(ringBytes int) {
-	if len(b.slab) == 0 && ringBytes > 0 {
-		b.slab = make([]byte, min(max(ringBytes, 512), batchDataBytes))
+	if ringBytes <= 0 || b.memory != nil {
+		return
+	}
+	b.memory, _ = b.pool.Get().(*batchMemory)
+	if b.memory == nil {
+		b.memory = &batchMemory{pool: &b.pool}
+	}
+	changes := min(ringBytes/b.least+1, batchChanges)
+	bytes := min(max(ringBytes, 512), batchDataBytes, changes*b.most)
+	if cap(b.memory.changes) < changes {
+		b.memory.changes = make([]Change, 0, changes)
+	}
+	if len(b.memory.slab) < bytes {
+		b.memory.slab = make([]byte, bytes)
+	}
+	if len(b.changes) == 0 {
+		b.changes = b.memory.changes[:0]
+	}
+	if len(b.slab) == 0 {
+		b.slab = b.memory.slab
 	}
 }
 
@@ -82,7 +121,10 @@ func (b *batchBuilder) empty() bool { return len(b.changes) == 0 && b.rescans ==
 
 // take returns what was collected and starts anew.
 func (b *batchBuilder) take(upto int64) Batch {
-	batch := Batch{Changes: b.changes, Upto: upto}
+	batch := Batch{Changes: b.changes, Upto: upto, memory: b.memory}
+	if b.memory != nil {
+		b.memory.changes = b.changes[:0] // it may have grown
+	}
 	if b.rescans > 0 {
 		batch.Rescan = make([]int, 0, b.rescans)
 		for i, set := range b.rescan {
@@ -92,6 +134,6 @@ func (b *batchBuilder) take(upto int64) Batch {
 		}
 		clear(b.rescan)
 	}
-	b.changes, b.data, b.slab, b.rescans = nil, 0, nil, 0
+	b.memory, b.changes, b.data, b.slab, b.rescans = nil, nil, 0, nil, 0
 	return batch
 }

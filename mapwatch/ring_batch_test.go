@@ -7,7 +7,7 @@ import (
 )
 
 func TestBatchBuilder(t *testing.T) {
-	b := newBatchBuilder(3)
+	b := newBatchBuilder(make([]Shape, 3))
 	if !b.empty() {
 		t.Error("a new one is not empty")
 	}
@@ -51,7 +51,7 @@ func TestBatchBuilder(t *testing.T) {
 
 func TestBatchBuilderIsBounded(t *testing.T) {
 	count := func(r record) int {
-		b := newBatchBuilder(1)
+		b := newBatchBuilder(make([]Shape, 1))
 		for n := 0; ; n++ {
 			if b.full() {
 				return n
@@ -69,7 +69,7 @@ func TestBatchBuilderIsBounded(t *testing.T) {
 }
 
 func TestBatchBuilderRescanAll(t *testing.T) {
-	b := newBatchBuilder(3)
+	b := newBatchBuilder(make([]Shape, 3))
 	b.addRescan(1)
 	b.addRescanAll()
 	if got := b.take(0).Rescan; !slices.Equal(got, []int{0, 1, 2}) {

@@ -61,7 +61,7 @@ func newRingLoop(w *hookWatch, shapes []Shape, options Options) *ringLoop {
 		shapes:   shapes,
 		reader:   w.capture.reader,
 		poll:     options.Poll,
-		batch:    newBatchBuilder(len(shapes)),
+		batch:    newBatchBuilder(shapes),
 		misses:   w.firstMisses,
 		dropped:  make([]uint64, len(shapes)),
 		active:   w.now(),
@@ -112,8 +112,11 @@ func (l *ringLoop) drain() bool {
 			break
 		}
 		left -= got
-		if l.batch.full() && !l.send() {
-			return false
+		if l.batch.full() {
+			if !l.send() {
+				return false
+			}
+			l.batch.expect(left)
 		}
 	}
 	l.upto = started

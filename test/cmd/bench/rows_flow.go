@@ -16,7 +16,7 @@ func (f *flow) figures(entries uint64) string {
 }
 
 func pipeRow(b *bench) ([]line, error) {
-	f, err := b.barePipe()
+	f, _, err := b.flows()
 	if err != nil {
 		return nil, err
 	}
@@ -24,11 +24,7 @@ func pipeRow(b *bench) ([]line, error) {
 }
 
 func agentsRow(b *bench) ([]line, error) {
-	p, err := b.barePipe()
-	if err != nil {
-		return nil, err
-	}
-	f, err := b.twoAgents()
+	p, f, err := b.flows()
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +52,7 @@ func agentsRow(b *bench) ([]line, error) {
 
 // hotRow writes one key all the time. What the reader got is bounded by time.
 func hotRow(b *bench) ([]line, error) {
-	f, err := b.twoAgents()
+	_, f, err := b.flows()
 	if err != nil {
 		return nil, err
 	}
@@ -129,11 +125,7 @@ func (f *flow) latencies(method string, keys uint64) ([]time.Duration, error) {
 }
 
 func latencyRow(b *bench) ([]line, error) {
-	p, err := b.barePipe()
-	if err != nil {
-		return nil, err
-	}
-	f, err := b.twoAgents()
+	p, f, err := b.flows()
 	if err != nil {
 		return nil, err
 	}

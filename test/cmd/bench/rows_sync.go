@@ -15,7 +15,7 @@ const exchanges = 50
 
 // exchangeRow lets two agents that are in sync compare their maps.
 func exchangeRow(b *bench) ([]line, error) {
-	f, err := b.twoAgents()
+	_, f, err := b.flows()
 	if err != nil {
 		return nil, err
 	}
@@ -55,11 +55,7 @@ func exchangeRow(b *bench) ([]line, error) {
 
 // joinRow starts a third agent with an empty map.
 func joinRow(b *bench) (_ []line, err error) {
-	p, err := b.barePipe()
-	if err != nil {
-		return nil, err
-	}
-	f, err := b.twoAgents()
+	p, f, err := b.flows()
 	if err != nil {
 		return nil, err
 	}
