@@ -11,7 +11,7 @@ NO_SKIP ?= 1
 # The tools that make the BPF objects, one major: other ones make other bytes.
 CLANG := clang-14
 
-.PHONY: help build generate demo test test-unit test-explore test-lab test-e2e check lint generated tidy bench
+.PHONY: help build generate demo test test-unit test-explore test-lab test-e2e check lint generated tidy bench bench-parts bench-parts
 
 help: ## this page
 	@echo 'mapgossip keeps eBPF maps the same on any number of hosts.'
@@ -68,6 +68,8 @@ generate: ## make the BPF objects and their Go loaders again, from bpf/
 generated: generate # what is committed is what the sources give
 	@changed=$$(git status --porcelain -- mapwatch test/stage); test -z "$$changed" || { echo "generated files differ:"; echo "$$changed"; exit 1; }
 
-bench: ## benchmarks, on this machine
-	@echo "$$(uname -sr), $$(nproc) CPUs, $$($(GO) version), commit $$(git rev-parse --short HEAD)"
+bench: ## a table of figures, each beside a yardstick measured in the same run (as root, Linux 6.16)
+	$(GO) run ./test/cmd/bench
+
+bench-parts: ## every Go benchmark
 	$(GO) test -run '^$$' -bench . ./...

@@ -83,7 +83,7 @@ func TestLargeClusterPassesOn(t *testing.T) {
 		for i := range members {
 			w.start(fmt.Sprint("n", i), fmt.Sprintf("10.0.1.%d:7946", i+1), seeds("10.0.1.1:7946", "10.0.1.2:7946"))
 		}
-		t.Log("formed in", within(t, 20*time.Second, "all members", w.sees(members)))
+		t.Log("formed in", within(t, time.Minute, "all members", w.sees(members)))
 		within(t, 30*time.Second, "ready", ready(w.members...))
 		received := func() (n int) {
 			for _, m := range w.members {

@@ -105,6 +105,9 @@ func (c *Cluster) listConfig(logger *log.Logger) (*memberlist.Config, error) {
 	ml.EnableCompression = false
 	ml.GossipInterval = 100 * time.Millisecond
 	ml.HandoffQueueDepth = 8192
+	// Members that gossip told some of and not others are found so; the interval
+	// grows with the cluster, threefold at 100 members. It carries digests, no maps.
+	ml.PushPullInterval = 10 * time.Second
 	ml.UDPBufferSize = 1400
 	ml.LogOutput, ml.Logger = nil, logger
 	if len(c.cfg.Keyring) > 0 {

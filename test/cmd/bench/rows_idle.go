@@ -32,7 +32,7 @@ func idleRow(b *bench) (_ []line, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	before, err := p.usage()
+	empty, err := emptyAgent()
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func idleRow(b *bench) (_ []line, err error) {
 	}
 	scan := (cpu1 - cpu0) / time.Duration(scans1-scans0)
 	share := 100 * scan.Seconds() / usualScans.Seconds()
-	perEntry := func(u Usage) float64 { return float64(u.Resident-before.Resident) / float64(b.entries) }
+	perEntry := func(u Usage) float64 { return float64(u.Resident-empty) / float64(b.entries) }
 	return []line{
 		{
 			what:      "idle agent, scans each 30 s",
@@ -73,13 +73,38 @@ func idleRow(b *bench) (_ []line, err error) {
 		},
 		{
 			what:      "  memory of the agent",
-			result:    fmt.Sprintf("%.0f B/entry resident; %.0f before the heap's garbage is given back", perEntry(quiet), perEntry(grown)),
-			yardstick: fmt.Sprintf("key + value: %d B/entry", entryBytes),
+			result:    fmt.Sprintf("%.0f B/entry resident; %.0f with the heap's garbage", perEntry(quiet), perEntry(grown)),
+			yardstick: fmt.Sprintf("key + value: %d B/entry; empty: %s", entryBytes, size(uint64(empty))),
 			ratio:     fmt.Sprintf("%.2f", perEntry(quiet)/entryBytes),
 			goal:      fmt.Sprintf("<= %d B/entry", entryBytes+idleOverhead),
 			met:       perEntry(quiet) <= entryBytes+idleOverhead,
 		},
 	}, nil
+}
+
+// emptyAgent returns what an agent holds whose map is empty, in bytes.
+func emptyAgent() (resident int64, err error) {
+	m, err := newKernelMap(1)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, m.close()) }()
+	p, err := startProcess()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	if err := p.call("Agent.Start", AgentArgs{Node: "empty", Target: m.target(), ScanInterval: idleScans}, new(string)); err != nil {
+		return 0, err
+	}
+	if _, _, err := awaitScans(p, 1); err != nil {
+		return 0, err
+	}
+	if err := p.call("Process.Quiet", None{}, &None{}); err != nil {
+		return 0, err
+	}
+	u, err := p.usage()
+	return u.Resident, err
 }
 
 // awaitScans returns once the agent has done that many scans: how many, and the

@@ -37,6 +37,7 @@ func rows() []row {
 		{"differ", differRow},
 		{"idle", idleRow},
 		{"merge", mergeRow},
+		{"members", membersRow},
 	}
 }
 
