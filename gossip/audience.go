@@ -41,11 +41,11 @@ func audience(peers []*peer, self string) route {
 }
 
 // successors returns the distances on the ring from a member to those that it
-// tells: ceil(log2(members)/2) of them, at least minSuccessors, the first 1, in
+// tells: floor(log2(members)/2) of them, at least minSuccessors, the first 1, in
 // geometric progression. The first alone reaches everybody; together they do
 // in few hops, and each member is told by as many.
 func successors(members int) []int {
-	n := max(minSuccessors, int(math.Ceil(math.Log2(float64(members))/2)))
+	n := max(minSuccessors, int(math.Log2(float64(members))/2))
 	distances := make([]int, n)
 	for i := range distances {
 		distances[i] = int(math.Round(math.Pow(float64(members), float64(i)/float64(n))))

@@ -24,10 +24,10 @@
 // Up to 32 members a change goes from its origin to all others, and nobody
 // passes it on. In a larger cluster the members that take part in the map form a
 // ring by name. Each tells its successors at a few fixed distances (of 100
-// members those at 1, 3, 10 and 32), and so does each to which the change was
+// members those at 1, 5 and 22), and so does each to which the change was
 // new, except to whom it came from. A member gets at most as many copies as it
 // has successors, and is told by as many, so that some may be lost or stand
-// still; a rumor reaches 100 members in 7 hops. Where the views of members
+// still; a rumor reaches 100 members in 10 hops. Where the views of members
 // differ, anti-entropy brings what rumors miss.
 //
 // Anti-entropy is what makes members converge; rumors only make it fast. Each
