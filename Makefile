@@ -42,8 +42,9 @@ test-lab: # the emulated machines themselves
 test-e2e: # agents on several hosts, trampolines and packets
 	$(GO) test -count=1 -timeout 20m -tags e2e ./test
 
-check: lint tidy generated test ## what CI runs: formatting, vet, generated files, tests, each benchmark once, the demo
+check: lint tidy generated test ## what CI runs: formatting, vet, generated files, tests, each benchmark once, a small table of figures, the demo
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
+	$(GO) run ./test/cmd/bench -entries 50000 -run '^(pipe|agents|hot|exchange|join|differ)$$'
 	$(MAKE) demo
 
 lint:
