@@ -9,6 +9,7 @@ import "encoding/binary"
 //	8 bytes   Timestamp.Wall; the sign bit, which no valid one has, for a tombstone
 //	4 bytes   Timestamp.Logical
 //	4 bytes   number of the member in the roster
+//	16 bytes  the entry's lanes: what it adds to digests
 //	n bytes   the key
 //	n bytes   the value if values of the map are inlineBytes or less, else
 //	4 bytes   piece of the values slab, which a tombstone does not have

@@ -12,12 +12,12 @@
 //
 // A change is queued for each member that audience chooses, as the slot of its
 // key in the store: the entry is read when it leaves, so of one key the newest
-// is sent, and what waits for a member takes some 5 bytes a key and never more
-// than the map has keys. Local changes leave before those that are passed on,
-// and maps take turns. An idle queue is flushed at once, a busy one every
-// millisecond, and every 4 ms under a load that fills frames: what fits one
+// is sent, and what waits for a member takes some 5 to 20 bytes a key, whatever
+// the rate of changes. Local changes leave before those that are passed on, but
+// for one frame in 8, and maps take turns. An idle queue is flushed at once, a busy one every
+// millisecond, and every 2 ms under a load that fills frames: what fits one
 // packet goes by packet, and by stream if it was not acknowledged within
-// 300 ms; more goes by streams, at most 2 MiB unacknowledged. A frame is
+// 300 ms; more goes by streams, at most 2 MiB and a frame unacknowledged. A frame is
 // acknowledged once Replica.Merge returned. A member that acknowledges nothing
 // for 15 s loses its queue and gets nothing more until it is heard again.
 //
@@ -96,8 +96,9 @@
 // more than 254 piggy-backed messages (its pull request 239); we add none.
 //
 // HAZARD: a member may name up to a million fingerprints in one chunk, which
-// costs some 50 MiB while the session lasts; at most 4 sessions of our own and
-// 16 of others run at once, each bounded so.
+// costs some 50 MiB while the session lasts; at most 4 sessions of our own (and
+// 4 more for each call of Sync and Leave) and 16 of others run at once, each
+// bounded so.
 //
 // HAZARD: memberlist allocates the announced length of a user message, up to
 // 20 MiB, before it reads it. At most 512 inbound streams exist at once, and

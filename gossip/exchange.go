@@ -127,6 +127,7 @@ func (c *Cluster) exchange(ctx context.Context, p *peer, patience bool) (err err
 		return ctx.Err()
 	}
 	c.counters.syncRounds.Add(1)
+	p.tried.Store(time.Now().UnixNano())
 	missed := p.hasMissed()
 	p.setMissed(false)
 	defer func() {

@@ -22,7 +22,12 @@ type outbox struct {
 	mu    sync.Mutex
 	lanes [lanes]lane
 	count int // slots, all lanes
+	turn  int // frames so far
 }
+
+// forwardedTurn is how often what is passed on leaves before local changes, one
+// frame in so many, so that it does leave.
+const forwardedTurn = 8
 
 // lane is a queue for each map; the maps with anything waiting take turns.
 type lane struct {
@@ -76,7 +81,11 @@ func (o *outbox) rouse() {
 func (o *outbox) next() (at int, spec *Map, count int, resend bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for at := range o.lanes {
+	order := [lanes]int{laneLocal, laneForwarded}
+	if o.turn++; o.turn%forwardedTurn == 0 {
+		order = [lanes]int{laneForwarded, laneLocal}
+	}
+	for _, at := range order {
 		if l := &o.lanes[at]; len(l.turns) > 0 {
 			q := l.queues[l.turns[0]]
 			return at, l.turns[0], q.len(), q.resend

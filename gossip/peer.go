@@ -22,6 +22,9 @@ const (
 	// ackTimeout without any acknowledgement while frames wait for it: the
 	// member is given up on until it is heard again.
 	ackTimeout = 15 * time.Second
+	// lostAfter is when a stream frame of rumors counts as lost although others
+	// are acknowledged.
+	lostAfter = 2 * ackTimeout
 	// resendAfter is how long a packet's acknowledgement may take.
 	resendAfter = 300 * time.Millisecond
 )
@@ -40,6 +43,7 @@ type peer struct {
 	in     *inbox
 
 	rtt        atomic.Int64  // ns, 0: not known
+	tried      atomic.Int64  // Unix ns: when an exchange with it last began
 	exchanging chan struct{} // holds a token while an exchange with it runs
 
 	mu       sync.Mutex
@@ -62,6 +66,7 @@ type flight struct {
 	lane    int
 	slots   []crdt.Slot // of a packet: to send again
 	release func()      // of a stream: gives the credit back
+	session *session    // nil for rumors
 }
 
 func newPeer(ctx context.Context, m meta, node memberlist.Node, inboxBytes int) *peer {
@@ -116,9 +121,9 @@ func (p *peer) land(seq uint64, acknowledged bool, now time.Time) {
 	}
 }
 
-// late takes out the packets whose acknowledgement is overdue and returns
-// them, and when to look again: zero when nothing is on its way.
-// overdue: nothing was acknowledged for so long that the member counts as stalled.
+// late takes out what was not acknowledged in time: packets, which it returns,
+// and stream frames, which anti-entropy makes good for. next is when to look again:
+// zero when nothing is on its way. overdue: nothing was acknowledged for so long that the member counts as stalled.
 func (p *peer) late(now time.Time) (lost []*flight, next time.Time, overdue bool) {
 	patience := max(resendAfter, 3*time.Duration(p.rtt.Load()))
 	p.mu.Lock()
@@ -131,17 +136,27 @@ func (p *peer) late(now time.Time) (lost []*flight, next time.Time, overdue bool
 		return nil, time.Time{}, true
 	}
 	for seq, f := range p.flights {
-		if f.slots == nil {
-			continue
+		if f.session != nil {
+			continue // it ends with its session
 		}
 		due := f.sent.Add(patience)
-		if !due.After(now) {
-			lost = append(lost, f)
-			delete(p.flights, seq)
-			p.packets--
-		} else if due.Before(next) {
-			next = due
+		if f.slots == nil {
+			due = f.sent.Add(lostAfter)
 		}
+		switch {
+		case due.After(now):
+			if due.Before(next) {
+				next = due
+			}
+			continue
+		case f.slots == nil: // lost with its connection, since others were acknowledged
+			p.missed = true
+			f.release()
+		default:
+			lost = append(lost, f)
+			p.packets--
+		}
+		delete(p.flights, seq)
 	}
 	return lost, next, false
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"time"
 
@@ -63,6 +64,15 @@ func (p *peer) openSession(id uint64, spec *Map, ours bool, takeOver func(*sessi
 	return s, false
 }
 
+// endOurs ends the session about the map that this member began, if there is one.
+func (p *peer) endOurs(spec *Map) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s := p.sessions[spec.Name]; s != nil && s.ours {
+		s.cancel(errors.New("the member began one itself, and there are too many"))
+	}
+}
+
 // close ends the session and frees what it holds.
 func (s *session) close(err error) {
 	s.idle.Stop()
@@ -75,6 +85,7 @@ func (s *session) close(err error) {
 	if s.peer.sessions[s.spec.Name] == s {
 		delete(s.peer.sessions, s.spec.Name)
 	}
+	maps.DeleteFunc(s.peer.flights, func(_ uint64, f *flight) bool { return f.session == s })
 	s.peer.mu.Unlock()
 	close(s.done)
 }
@@ -163,6 +174,9 @@ func (c *Cluster) handleSyncStart(p *peer, start syncStart) {
 	if c.serving.Add(1) > maxServing {
 		c.serving.Add(-1)
 		refuse("too many sessions")
+		if p.boot < c.name {
+			p.endOurs(spec) // nobody answers: the other side's goes on
+		}
 		return
 	}
 	s, present := p.openSession(start.Session, spec, false, func(old *session) bool {

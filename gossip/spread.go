@@ -35,8 +35,8 @@ func (c *Cluster) Spread(mapName string, slots []crdt.Slot, from string) {
 	lane := laneLocal
 	if from != "" {
 		lane = laneForwarded
-		if !to.relay {
-			return // its origin told everyone
+		if !to.relay || !c.isReady() {
+			return // its origin told everyone; what fills a newcomer all others know
 		}
 	}
 	for _, p := range to.peers {
@@ -130,7 +130,7 @@ func (c *Cluster) flush(p *peer) (largest int) {
 	}
 	if p.out.len() > 0 {
 		p.out.rouse()
-	} else if p.hasMissed() && !p.isStalled() {
+	} else if p.hasMissed() && !p.isStalled() && time.Since(time.Unix(0, p.tried.Load())) >= eagerInterval {
 		c.requestExchange(p)
 	}
 	return largest
@@ -146,7 +146,8 @@ func (c *Cluster) send(p *peer, cols *columns, lane int, spec *Map, count int, r
 		limit = c.packet
 	} else {
 		// Credit first: the entries are those of the moment at which they may leave.
-		weight = frameWeight(estimate, rumorWindow)
+		// Credit for a full frame: more may wait by the time that Read runs.
+		weight = frameWeight(max(estimate, bulkBytes), rumorWindow)
 		if !c.credit(p, weight) {
 			return 0, false
 		}
@@ -185,6 +186,10 @@ func (c *Cluster) send(p *peer, cols *columns, lane int, spec *Map, count int, r
 				return 0, false
 			}
 		}
+		if used := frameWeight(cols.size, rumorWindow); used < weight {
+			p.window.Release(weight - used)
+			weight = used
+		}
 		frame := cols.encode(seq, true, 0)
 		p.launch(seq, &flight{sent: time.Now(), release: release})
 		if c.sendStream(p, frame) != nil {
@@ -200,7 +205,7 @@ func (c *Cluster) send(p *peer, cols *columns, lane int, spec *Map, count int, r
 // credit waits until p may have weight more unacknowledged. False when p is
 // gone, or was given up on because it acknowledged nothing for too long.
 func (c *Cluster) credit(p *peer, weight int64) bool {
-	for {
+	for !p.window.TryAcquire(weight) {
 		ctx, cancel := context.WithTimeout(p.ctx, max(p.overdue(time.Now()), time.Millisecond))
 		err := p.window.Acquire(ctx, weight)
 		cancel()
@@ -214,6 +219,7 @@ func (c *Cluster) credit(p *peer, weight int64) bool {
 			return false
 		}
 	}
+	return true
 }
 
 func (c *Cluster) giveUp(p *peer) {

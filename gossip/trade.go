@@ -167,7 +167,7 @@ func (c *Cluster) ship(s *session, slots []crdt.Slot) error {
 		}
 		seq := c.seq.Add(1)
 		frame := cols.encode(seq, true, s.id)
-		s.peer.launch(seq, &flight{sent: time.Now(), release: func() {
+		s.peer.launch(seq, &flight{sent: time.Now(), session: s, release: func() {
 			s.window.Release(weight)
 			s.progress()
 		}})
