@@ -33,8 +33,8 @@ test: test-unit test-explore test-lab test-e2e ## all tests, on this kernel and 
 test-unit: # every package under the race detector; map syscalls on this kernel
 	MAPGOSSIP_NO_SKIP=$(NO_SKIP) $(GO) test -race ./...
 
-test-explore: # every interleaving that can befall a key, and all seeds
-	MAPGOSSIP_EXHAUSTIVE=1 $(GO) test -count=1 -timeout 20m .
+test-explore: # every interleaving that can befall a key, and all seeds and stories
+	MAPGOSSIP_EXHAUSTIVE=1 $(GO) test -count=1 -timeout 20m -skip '^TestSimulation$$' .
 
 test-lab: # the emulated machines themselves
 	$(GO) test -count=1 -tags lab ./test/lab/...
@@ -44,7 +44,7 @@ test-e2e: # agents on several hosts, trampolines and packets
 
 check: lint tidy generated test ## what CI runs: formatting, vet, generated files, tests, each benchmark once, a small table of figures, the demo
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
-	$(GO) run ./test/cmd/bench -entries 50000 -run '^(pipe|agents|hot|exchange|join|differ)$$'
+	$(GO) run ./test/cmd/bench -entries 50000 -run '^(pipe|agents|hot|exchange|join|differ|members)$$'
 	$(MAKE) demo
 
 lint:

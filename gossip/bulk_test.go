@@ -93,11 +93,12 @@ func TestStallUnderLoad(t *testing.T) {
 		c.replica.mu.Unlock()
 		content := make([]byte, big.ValueBytes)
 		most := 0
-		for i := range 6000 {
+		const writes = 6000 * million / 1_000_000
+		for i := range writes {
 			content[0], content[1] = byte(i), byte(i>>8)
 			w.members[i%2].put("big", key(i*7%keys), content)
 			most = max(most, a.Stats().RumorsWaiting, b.Stats().RumorsWaiting)
-			<-time.After(10 * time.Millisecond)
+			<-time.After(time.Minute / writes)
 		}
 		within(t, time.Second, "a and b equal", same("big", a, b))
 		if most > 2*keys || a.Stats().Stalls == 0 || b.Stats().Stalls == 0 {
