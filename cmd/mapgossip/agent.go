@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -14,14 +13,7 @@ import (
 	"github.com/mapgossip/mapgossip"
 )
 
-const (
-	httpGrace = time.Second // for answers under way when the agent stops
-
-	// gcPercent lets the heap grow by a quarter, not twofold, before garbage is
-	// collected. Most of it is entries, which live long and hold no pointers:
-	// collecting more often costs little. GOGC in the environment wins.
-	gcPercent = 25
-)
+const httpGrace = time.Second // for answers under way when the agent stops
 
 // runAgent replicates until ctx ends, or checks whether it could.
 func runAgent(ctx context.Context, args []string, env environment, stdout, stderr io.Writer) error {
@@ -38,9 +30,6 @@ func runAgent(ctx context.Context, args []string, env environment, stdout, stder
 	o.config.Logger = log
 	if o.check {
 		return check(ctx, o, stdout)
-	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
 	}
 	node, err := mapgossip.New(o.config)
 	if err != nil {

@@ -8,15 +8,11 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/mapgossip/mapgossip"
 	"github.com/mapgossip/mapgossip/mapwatch"
 )
-
-// gcPercent is what `mapgossip agent` sets.
-const gcPercent = 25
 
 // Agent is a Node of one map, as the agent runs it.
 type Agent struct {
@@ -53,7 +49,6 @@ func (a *Agent) Start(args AgentArgs, address *string) (err error) {
 		}
 		config.Kernel = a.driven
 	}
-	debug.SetGCPercent(gcPercent)
 	if a.node, err = mapgossip.New(config); err != nil {
 		return err
 	}

@@ -83,7 +83,14 @@ func joinRow(b *bench) (_ []line, err error) {
 	if err != nil {
 		return nil, err
 	}
-	// Other rows wrote newer values for some keys: count keys.
+	// Other rows wrote newer values for some keys: the values are those of the writer.
+	var w mapgossip.Status
+	if err := f.writer.call("Agent.Status", None{}, &w); err != nil {
+		return nil, err
+	}
+	if ours, theirs := s.Maps[0].Digest, w.Maps[0].Digest; ours != theirs {
+		return nil, fmt.Errorf("the joiner has digest %s, the writer %s", ours, theirs)
+	}
 	if n, err := target.elements(); err != nil || n != b.entries {
 		return nil, errors.Join(err, fmt.Errorf("the joiner's map has %d of %d elements", n, b.entries))
 	}
