@@ -44,7 +44,7 @@ test-e2e: # agents on several hosts, trampolines and packets
 
 check: lint tidy generated test ## what CI runs: formatting, vet, generated files, tests, each benchmark once, a small table of figures, the demo
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
-	$(GO) run ./test/cmd/bench -entries 50000 -run '^(pipe|agents|hot|exchange|join|differ|members)$$'
+	$(GO) run ./test/cmd/bench -entries 50000 -run '^(pipe|agents|hot|exchange|join|load|differ|members)$$'
 	$(MAKE) demo
 
 lint:

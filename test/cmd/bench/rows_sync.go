@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mapgossip/mapgossip"
@@ -139,6 +140,83 @@ func awaitEntries(p *process, entries uint64) (s mapgossip.Status, at time.Durat
 		}
 		if at-began > patience {
 			return s, at, fmt.Errorf("the joiner has %d of %d entries after %v, %d of them not in its kernel map", s.Maps[0].Entries, entries, patience, s.Maps[0].PendingApply)
+		}
+	}
+}
+
+// loadRow starts a third agent with an empty map while the first one's map is
+// written as fast as can be.
+func loadRow(b *bench) (_ []line, err error) {
+	_, f, err := b.flows()
+	if err != nil {
+		return nil, err
+	}
+	target, err := newKernelMap(b.entries)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, target.close()) }()
+	joiner, err := startProcess()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, joiner.close()) }()
+
+	began := f.write("Agent.Write", b.entries, b.entries)
+	args := AgentArgs{Node: "joiner", Target: target.target(), Join: f.address, ScanInterval: rarely}
+	if err := joiner.call("Agent.Start", args, new(string)); err != nil {
+		return nil, err
+	}
+	start, err := began()
+	if err != nil {
+		return nil, err
+	}
+	written := now()
+	three := []*process{f.writer, f.reader, joiner}
+	end, err := awaitEqual(three...)
+	if err != nil {
+		return nil, err
+	}
+	if n, err := target.elements(); err != nil || n != b.entries {
+		return nil, errors.Join(err, fmt.Errorf("the joiner's map has %d of %d elements", n, b.entries))
+	}
+	most := int64(0)
+	for _, p := range three {
+		u, err := p.usage()
+		if err != nil {
+			return nil, err
+		}
+		most = max(most, u.Resident)
+	}
+	return []line{{
+		what:      "a member joins under load",
+		result:    fmt.Sprintf("three equal %.2f s after the last of %d writes in %.2f s; %s resident at most", (end - written).Seconds(), b.entries, (written - start).Seconds(), size(uint64(most))),
+		yardstick: "the map: " + size(b.entries*entryBytes),
+		goal:      "nothing lost",
+		met:       true, // else there was an error
+	}}, nil
+}
+
+// awaitEqual returns when all agents have one digest and nothing left to apply.
+func awaitEqual(agents ...*process) (time.Duration, error) {
+	var digests []string
+	for began := now(); ; time.Sleep(pollTime) {
+		digests = digests[:0]
+		pending := 0
+		for _, p := range agents {
+			var s mapgossip.Status
+			if err := p.call("Agent.Status", None{}, &s); err != nil {
+				return 0, err
+			}
+			digests = append(digests, s.Maps[0].Digest)
+			pending += s.Maps[0].PendingApply
+		}
+		at := now()
+		if len(slices.Compact(slices.Clone(digests))) == 1 && pending == 0 {
+			return at, nil
+		}
+		if at-began > patience {
+			return at, fmt.Errorf("after %v the agents have digests %v and %d entries to apply", patience, digests, pending)
 		}
 	}
 }

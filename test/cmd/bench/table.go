@@ -34,6 +34,7 @@ func rows() []row {
 		{"latency", latencyRow},
 		{"exchange", exchangeRow},
 		{"join", joinRow},
+		{"load", loadRow},
 		{"differ", differRow},
 		{"idle", idleRow},
 		{"merge", mergeRow},
