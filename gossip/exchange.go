@@ -113,9 +113,9 @@ func (c *Cluster) syncLoop() {
 // exchange compares all maps with p and brings each side what it lacks. One at
 // a time with one member; a second call waits. The last comparison is what
 // Members tells. With patience it compares twice before it sends entries, so as
-// not to repeat those that are on their way as rumors, puts that off while many
-// are, and leaves a member that
-// is not ready alone: that one runs an exchange of its own with some member.
+// not to repeat those that are on their way as rumors, puts that off while rumors
+// come and go, and leaves a member that is not ready alone: that one runs an
+// exchange of its own with some member.
 func (c *Cluster) exchange(ctx context.Context, p *peer, patience bool) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
