@@ -2,26 +2,12 @@ package gossip
 
 import (
 	"context"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/mapgossip/mapgossip/crdt"
 	"github.com/mapgossip/mapgossip/gossip/simnet"
 )
-
-// busyOwner lets Read wait as for an owner that has a batch of changes in hand.
-type busyOwner struct {
-	*replica
-	free atomic.Pointer[chan struct{}]
-}
-
-func (b *busyOwner) Read(ctx context.Context, name string, fn func(*crdt.Store)) error {
-	if free := b.free.Load(); free != nil {
-		<-*free
-	}
-	return b.replica.Read(ctx, name, fn)
-}
 
 // What comes while the owner is busy leaves in the frame that was asked for
 // before: the credit is that of the frame all the same.
@@ -50,15 +36,13 @@ func TestCreditFollowsFrames(t *testing.T) {
 			}
 			a.Spread("wide", slots, "")
 		}
-		busy := &busyOwner{replica: a.replica}
-		a.Cluster.replica = busy
 		for range 110 {
 			free := make(chan struct{})
-			busy.free.Store(&free)
+			a.busy.Store(&free)
 			put(30) // wakes the sender, which takes credit and waits in Read
 			<-time.After(5 * time.Millisecond)
 			put(2600) // the owner's batch goes on
-			busy.free.Store(nil)
+			a.busy.Store(nil)
 			close(free)
 			<-time.After(10 * time.Millisecond)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mapgossip/mapgossip/crdt"
@@ -18,9 +19,10 @@ type replica struct {
 	clock   *crdt.Clock
 	stores  map[string]*crdt.Store
 	cluster *Cluster
-	block   chan struct{} // Merge waits for it, unless nil
-	merging int           // calls of Merge that wait
-	merged  int           // entries
+	block   chan struct{}                 // Merge waits for it, unless nil
+	merging int                           // calls of Merge that wait
+	merged  int                           // entries
+	busy    atomic.Pointer[chan struct{}] // Read waits for it, as for an owner with a batch in hand, unless nil
 }
 
 func newReplica(node string, maps []Map) *replica {
@@ -61,6 +63,9 @@ func (r *replica) Merge(ctx context.Context, name, from string, entries []crdt.E
 }
 
 func (r *replica) Read(_ context.Context, name string, fn func(*crdt.Store)) error {
+	if free := r.busy.Load(); free != nil {
+		<-*free
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	fn(r.stores[name])
