@@ -101,14 +101,11 @@ func (s *Store) Merge(e Entry) (slot Slot, changed bool, err error) {
 // never heard of. Key and Value are the store's own memory: read-only, and valid
 // until the next Merge.
 func (s *Store) Get(key []byte) (Entry, bool) {
-	if len(key) != s.keyBytes {
-		return Entry{}, false
-	}
-	i, ok := s.find(&s.buckets[BucketOf(key)], s.tag(key), key)
+	slot, ok := s.Find(key)
 	if !ok {
 		return Entry{}, false
 	}
-	return s.entry(i), true
+	return s.At(slot)
 }
 
 // Find returns the slot of key; false if the key was never heard of.

@@ -24,11 +24,8 @@ func (s *Store) BucketDigests() []uint64 {
 // there is no bucket i.
 func (s *Store) Bucket(i int) iter.Seq[Entry] {
 	return func(yield func(Entry) bool) {
-		if i < 0 || i >= len(s.buckets) {
-			return
-		}
-		for _, cell := range s.buckets[i].cells {
-			if cell != 0 && !yield(s.entry(uint32(cell)-1)) {
+		for slot := range s.BucketSlots(i) {
+			if !yield(s.entry(uint32(slot))) {
 				return
 			}
 		}

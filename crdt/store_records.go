@@ -32,6 +32,7 @@ func (s *Store) add(e *Entry) uint32 {
 	copy(r.key(s.keyBytes), e.Key)
 	r.setMember(s.members.take(e.Version.Member))
 	r.setTime(Timestamp{}, true)
+	r.setLanes(lanes{})
 	s.tombstones++
 	return i
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -185,17 +186,13 @@ const pieceBytes = 32 << 10
 type pieceConn struct{ net.Conn }
 
 func (c pieceConn) Write(b []byte) (n int, err error) {
-	for len(b) > pieceBytes && err == nil {
-		var wrote int
-		wrote, err = c.Conn.Write(b[:pieceBytes])
-		n, b = n+wrote, b[wrote:]
+	for piece := range slices.Chunk(b, pieceBytes) {
+		wrote, err := c.Conn.Write(piece)
+		if n += wrote; err != nil {
+			return n, err
+		}
 	}
-	if err == nil {
-		var wrote int
-		wrote, err = c.Conn.Write(b)
-		n += wrote
-	}
-	return n, err
+	return n, nil
 }
 
 // guardedConn gives each write a deadline, so that a peer that reads nothing

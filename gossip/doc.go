@@ -14,10 +14,10 @@
 // key in the store: the entry is read when it leaves, so of one key the newest
 // is sent, and what waits for a member takes some 5 to 20 bytes a key, whatever
 // the rate of changes. Local changes leave before those that are passed on, but
-// for one frame in 8, and maps take turns. An idle queue is flushed at once, a busy one every
-// millisecond, and every 2 ms under a load that fills frames: what fits one
-// packet goes by packet, and by stream if it was not acknowledged within
-// 300 ms; more goes by streams, at most 2 MiB and a frame unacknowledged. A frame is
+// for one frame in 8, and maps take turns. An idle queue is flushed at once, a
+// busy one every millisecond, and every 2 ms under a load that fills frames:
+// what fits one packet goes by packet, and by stream if it was not acknowledged
+// within 300 ms; more goes by streams, at most 2 MiB unacknowledged. A frame is
 // acknowledged once Replica.Merge returned. A member that acknowledges nothing
 // for 15 s loses its queue and gets nothing more until it is heard again.
 //
@@ -53,7 +53,7 @@
 // it to begin, so that it gets the map once.
 //
 // Sums and fingerprints are salted by the session, so that a collision does not
-// last. Batches have at most 1 MiB unacknowledged, in frames of 256 KiB. A
+// last. Batches have at most 1 MiB unacknowledged, in frames of 192 KiB. A
 // session that was cut is not resumed: the next one finds less that differs.
 // Of a million entries 100 that differ cost some 70 KB, most of it bucket
 // digests. memberlist's own push/pull carries only the digests of maps: its

@@ -145,8 +145,8 @@ func (c *Cluster) send(p *peer, cols *columns, lane int, spec *Map, count int, r
 	if small {
 		limit = c.packet
 	} else {
-		// Credit first: the entries are those of the moment at which they may leave.
-		// Credit for a full frame: more may wait by the time that Read runs.
+		// Credit first, so that the entries are those of the moment at which they
+		// may leave; and for a full frame, since more may wait by then.
 		weight = frameWeight(max(estimate, bulkBytes), rumorWindow)
 		if !c.credit(p, weight) {
 			return 0, false
