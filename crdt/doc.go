@@ -75,7 +75,7 @@
 // releases. Members of both never agree on a digest and exchange all entries at
 // every round. testdata/wire.txt holds both still.
 //
-// HAZARD: a slice from [Store.Get], [Store.At], [Store.All] or [Store.Bucket] is
-// kept beyond the next Merge, or written to. It then shows another version, or another key's
+// HAZARD: a slice from [Store.Get], [Store.At] or [Store.All] is kept beyond the
+// next Merge, or written to. It then shows another version, or another key's
 // value, and writing makes the digest a lie that no exchange repairs.
 package crdt

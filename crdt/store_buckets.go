@@ -20,18 +20,6 @@ func (s *Store) BucketDigests() []uint64 {
 	return sums
 }
 
-// Bucket yields the entries whose BucketOf is i, like All. It yields nothing if
-// there is no bucket i.
-func (s *Store) Bucket(i int) iter.Seq[Entry] {
-	return func(yield func(Entry) bool) {
-		for slot := range s.BucketSlots(i) {
-			if !yield(s.entry(uint32(slot))) {
-				return
-			}
-		}
-	}
-}
-
 // BucketParts adds to sums, for each part of bucket i, the fingerprints of its
 // entries: two stores hold the same entries in a part if the sums at its place
 // are equal, but for a collision. There are len(sums) parts (see PartOf). It
@@ -66,7 +54,8 @@ func (s *Store) Fingerprint(slot Slot, salt uint64) uint64 {
 	return s.fingerprintOf(&e, salt)
 }
 
-// BucketSlots yields the slots of the keys whose BucketOf is i, like Bucket.
+// BucketSlots yields the slots of the keys whose BucketOf is i, in no promised
+// order; nothing if there is no bucket i. The loop must not Merge into this store.
 func (s *Store) BucketSlots(i int) iter.Seq[Slot] {
 	return func(yield func(Slot) bool) {
 		if i < 0 || i >= len(s.buckets) {

@@ -27,16 +27,6 @@ type batch struct {
 	Entries    []crdt.Entry
 }
 
-// encode returns the frame. All entries must have the sizes of the batch.
-func (b batch) encode(sender string) []byte {
-	var c columns
-	c.reset(sender, &Map{Name: b.Map, KeyBytes: b.KeyBytes, ValueBytes: b.ValueBytes})
-	for _, e := range b.Entries {
-		c.add(0, e)
-	}
-	return c.encode(b.Seq, b.Stream, b.Session)
-}
-
 // decoder decodes batches one after the other in the same memory. The zero
 // decoder is ready to use.
 type decoder struct {

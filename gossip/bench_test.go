@@ -21,7 +21,7 @@ func wideStore(n int) *replica {
 	return r
 }
 
-// BenchmarkEncode fills frames of 256 KiB from a store, in random order.
+// BenchmarkEncode fills frames of bulkBytes from a store, in random order.
 func BenchmarkEncode(b *testing.B) {
 	for _, n := range []int{20_000, million} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -43,7 +43,7 @@ func BenchmarkEncode(b *testing.B) {
 	}
 }
 
-// BenchmarkDecode opens frames of 256 KiB, checksum included.
+// BenchmarkDecode opens frames of bulkBytes, checksum included.
 func BenchmarkDecode(b *testing.B) {
 	store := wideStore(20_000).stores["wide"]
 	var cols columns

@@ -22,6 +22,16 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 const sampleSender = "host-a-0123456789abcdef"
 
+// encode returns the frame. All entries must have the sizes of the batch.
+func (b batch) encode(sender string) []byte {
+	var c columns
+	c.reset(sender, &Map{Name: b.Map, KeyBytes: b.KeyBytes, ValueBytes: b.ValueBytes})
+	for _, e := range b.Entries {
+		c.add(0, e)
+	}
+	return c.encode(b.Seq, b.Stream, b.Session)
+}
+
 func sampleBatch() batch {
 	return batch{Seq: 7, Stream: true, Session: 9, Map: "flows", KeyBytes: 2, ValueBytes: 3, Entries: []crdt.Entry{
 		{Key: []byte("k1"), Value: []byte("v-1"), Version: crdt.Version{Time: crdt.Timestamp{Wall: 1_700_000_000_000_000_000, Logical: 5}, Member: "host-a"}},
