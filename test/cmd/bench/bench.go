@@ -134,6 +134,27 @@ func median(flows []*flow) (*flow, []*flow) {
 	return flows[middle], slices.Delete(slices.Clone(flows), middle, middle+1)
 }
 
+// cost is what fn costs: the bytes on loopback and the CPU of both processes.
+func (f *flow) cost(fn func() error) (bytes uint64, writer, reader time.Duration, err error) {
+	bytes0, err := loopbackBytes()
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	w0, r0, err := f.pair.cpu()
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	if err := fn(); err != nil {
+		return 0, 0, 0, err
+	}
+	w1, r1, err := f.pair.cpu()
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	bytes1, err := loopbackBytes()
+	return bytes1 - bytes0, w1 - w0, r1 - r0, err
+}
+
 // barePipe measures the yardstick.
 func (b *bench) barePipe() (*flow, error) {
 	f, err := newFlow(b.entries)

@@ -60,39 +60,26 @@ func hotRow(b *bench) ([]line, error) {
 	if err := f.reader.call("Agent.Status", None{}, &before); err != nil {
 		return nil, err
 	}
-	bytes0, err := loopbackBytes()
-	if err != nil {
-		return nil, err
-	}
-	w0, r0, err := f.pair.cpu()
-	if err != nil {
-		return nil, err
-	}
-	began := f.write("Agent.Write", b.entries, 1)
-	k, v := driven(f.written-1, 1)
-	end, err := f.target.awaitValue(k, v, pollTime/10, patience)
-	start, writeErr := began()
-	if err := errors.Join(err, writeErr); err != nil {
-		return nil, err
-	}
-	w1, r1, err := f.pair.cpu()
-	if err != nil {
-		return nil, err
-	}
-	bytes1, err := loopbackBytes()
+	var took time.Duration
+	bytes, writer, reader, err := f.cost(func() error {
+		began := f.write("Agent.Write", b.entries, 1)
+		k, v := driven(f.written-1, 1)
+		end, err := f.target.awaitValue(k, v, pollTime/10, patience)
+		start, writeErr := began()
+		took = end - start
+		return errors.Join(err, writeErr)
+	})
 	if err != nil {
 		return nil, err
 	}
 	if err := f.reader.call("Agent.Status", None{}, &after); err != nil {
 		return nil, err
 	}
-	took := end - start
 	sent := after.Maps[0].Counters.Remote - before.Maps[0].Counters.Remote
 	limit := uint64(took/time.Millisecond) + 100
-	bytes := bytes1 - bytes0
 	return []line{{
 		what:      fmt.Sprintf("one key written %d times", b.entries),
-		result:    fmt.Sprintf("%s, CPU %s + %s µs; %d entries, %s", rate(b.entries, took), each(w1-w0, b.entries), each(r1-r0, b.entries), sent, size(bytes)),
+		result:    fmt.Sprintf("%s, CPU %s + %s µs; %d entries, %s", rate(b.entries, took), each(writer, b.entries), each(reader, b.entries), sent, size(bytes)),
 		yardstick: fmt.Sprintf("the writes: %d, %s", b.entries, size(b.entries*entryBytes)),
 		ratio:     fmt.Sprintf("%.4f", float64(bytes)/float64(b.entries*entryBytes)),
 		goal:      fmt.Sprintf("newest value; <= 1 entry/ms: %d", limit),

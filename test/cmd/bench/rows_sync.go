@@ -23,28 +23,18 @@ func exchangeRow(b *bench) ([]line, error) {
 	if err := f.awaitSync(); err != nil {
 		return nil, err
 	}
-	bytes0, err := loopbackBytes()
-	if err != nil {
-		return nil, err
-	}
-	w0, r0, err := f.pair.cpu()
-	if err != nil {
-		return nil, err
-	}
-	for range exchanges {
-		if err := f.reader.call("Agent.Sync", None{}, new(time.Duration)); err != nil {
-			return nil, err
+	bytes, writer, reader, err := f.cost(func() error {
+		for range exchanges {
+			if err := f.reader.call("Agent.Sync", None{}, new(time.Duration)); err != nil {
+				return err
+			}
 		}
-	}
-	w1, r1, err := f.pair.cpu()
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	bytes1, err := loopbackBytes()
-	if err != nil {
-		return nil, err
-	}
-	bytes, cpu := (bytes1-bytes0)/exchanges, (w1-w0+r1-r0)/exchanges
+	bytes, cpu := bytes/exchanges, (writer+reader)/exchanges
 	return []line{{
 		what:      "two in sync: an exchange",
 		result:    fmt.Sprintf("%s both ways, CPU %s of both", size(bytes), ms(cpu)),
@@ -54,18 +44,38 @@ func exchangeRow(b *bench) ([]line, error) {
 	}}, nil
 }
 
+// joiner is a third agent with an empty map.
+type joiner struct {
+	*process
+	target *kernelMap
+}
+
+func newJoiner(entries uint64) (*joiner, error) {
+	target, err := newKernelMap(entries)
+	if err != nil {
+		return nil, err
+	}
+	p, err := startProcess()
+	if err != nil {
+		return nil, errors.Join(err, target.close())
+	}
+	return &joiner{p, target}, nil
+}
+
+func (j *joiner) join(address string) error {
+	args := AgentArgs{Node: "joiner", Target: j.target.target(), Join: address, ScanInterval: rarely}
+	return j.call("Agent.Start", args, new(string))
+}
+
+func (j *joiner) close() error { return errors.Join(j.process.close(), j.target.close()) }
+
 // joinRow starts a third agent with an empty map.
 func joinRow(b *bench) (_ []line, err error) {
 	p, f, err := b.flows()
 	if err != nil {
 		return nil, err
 	}
-	target, err := newKernelMap(b.entries)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, target.close()) }()
-	joiner, err := startProcess()
+	joiner, err := newJoiner(b.entries)
 	if err != nil {
 		return nil, err
 	}
@@ -76,11 +86,10 @@ func joinRow(b *bench) (_ []line, err error) {
 		return nil, err
 	}
 	start := now()
-	args := AgentArgs{Node: "joiner", Target: target.target(), Join: f.address, ScanInterval: rarely}
-	if err := joiner.call("Agent.Start", args, new(string)); err != nil {
+	if err := joiner.join(f.address); err != nil {
 		return nil, err
 	}
-	s, end, err := awaitEntries(joiner, b.entries)
+	s, end, err := awaitEntries(joiner.process, b.entries)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +101,7 @@ func joinRow(b *bench) (_ []line, err error) {
 	if ours, theirs := s.Maps[0].Digest, w.Maps[0].Digest; ours != theirs {
 		return nil, fmt.Errorf("the joiner has digest %s, the writer %s", ours, theirs)
 	}
-	if n, err := target.elements(); err != nil || n != b.entries {
+	if n, err := joiner.target.elements(); err != nil || n != b.entries {
 		return nil, errors.Join(err, fmt.Errorf("the joiner's map has %d of %d elements", n, b.entries))
 	}
 	bytes1, err := loopbackBytes()
@@ -151,20 +160,14 @@ func loadRow(b *bench) (_ []line, err error) {
 	if err != nil {
 		return nil, err
 	}
-	target, err := newKernelMap(b.entries)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, target.close()) }()
-	joiner, err := startProcess()
+	joiner, err := newJoiner(b.entries)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, joiner.close()) }()
 
 	began := f.write("Agent.Write", b.entries, b.entries)
-	args := AgentArgs{Node: "joiner", Target: target.target(), Join: f.address, ScanInterval: rarely}
-	if err := joiner.call("Agent.Start", args, new(string)); err != nil {
+	if err := joiner.join(f.address); err != nil {
 		return nil, err
 	}
 	start, err := began()
@@ -172,12 +175,12 @@ func loadRow(b *bench) (_ []line, err error) {
 		return nil, err
 	}
 	written := now()
-	three := []*process{f.writer, f.reader, joiner}
+	three := []*process{f.writer, f.reader, joiner.process}
 	end, err := awaitEqual(three...)
 	if err != nil {
 		return nil, err
 	}
-	if n, err := target.elements(); err != nil || n != b.entries {
+	if n, err := joiner.target.elements(); err != nil || n != b.entries {
 		return nil, errors.Join(err, fmt.Errorf("the joiner's map has %d of %d elements", n, b.entries))
 	}
 	most := int64(0)
