@@ -97,3 +97,37 @@ func TestForwardedLeave(t *testing.T) {
 	}
 	t.Error("what is passed on never left")
 }
+
+// While rumors come and go anti-entropy is put off, but not for ever.
+func TestSyncIsPutOff(t *testing.T) {
+	virtual(t, lan, func(t *testing.T, w *world) {
+		a, b := w.start("a", addrA, unsynced()), w.start("b", addrB, unsynced(addrA))
+		within(t, 3*time.Second, "ready", ready(a, b))
+		<-time.After(5 * time.Second)
+		a.fill("flows", 10, 1) // what no rumor brings
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(stopped)
+			for i := 0; ; i++ {
+				a.put("flows", key(i%10), value(i))
+				select {
+				case <-stop:
+					return
+				case <-time.After(5 * time.Millisecond):
+				}
+			}
+		}()
+		before := a.Stats().SyncSessions
+		for i := range maxDeferred + 1 {
+			if err := a.exchange(t.Context(), a.peers()[0], true); err != nil {
+				t.Error(err)
+			}
+			if sessions := a.Stats().SyncSessions - before; sessions > 0 != (i == maxDeferred) {
+				t.Errorf("%d sessions after %d exchanges", sessions, i+1)
+			}
+		}
+		close(stop)
+		<-stopped
+		within(t, time.Second, "equal", same("flows", a, b))
+	})
+}
