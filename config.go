@@ -20,6 +20,9 @@ const (
 	scanOnlyInterval    = time.Second      // where scan is the capture
 	DefaultSyncInterval = 10 * time.Second
 	DefaultMaxClockSkew = 5 * time.Second
+
+	DefaultTombstoneMinAge = time.Hour
+	DefaultForgetAfter     = 24 * time.Hour
 )
 
 // Config is all that a Node needs to know. Start from DefaultConfig.
@@ -38,6 +41,12 @@ type Config struct {
 	ScanInterval time.Duration // 0: 30 s, or 1 s where scan is the capture
 	SyncInterval time.Duration // anti-entropy
 	MaxClockSkew time.Duration // how far ahead of this host's clock a timestamp may be
+
+	TombstoneMinAge time.Duration // how long a delete is remembered at least; the same on all members, 1 s or more
+	ForgetAfter     time.Duration // a member that nobody saw for so long holds no tombstone back; more than TombstoneMinAge
+
+	StateDir    string // where versions survive a restart; empty: nowhere
+	CapturePins string // a directory of a bpffs in which capture stays while the Node is down; empty: it ends with the Node
 
 	Logger *slog.Logger // nil: discard
 
@@ -87,6 +96,9 @@ func DefaultConfig() Config {
 		Capture:      mapwatch.ModeAuto,
 		SyncInterval: DefaultSyncInterval,
 		MaxClockSkew: DefaultMaxClockSkew,
+
+		TombstoneMinAge: DefaultTombstoneMinAge,
+		ForgetAfter:     DefaultForgetAfter,
 	}
 }
 
@@ -146,10 +158,18 @@ func (c Config) Validate() error {
 	if c.MaxClockSkew <= 0 {
 		fault("max clock skew %s: want more than 0", c.MaxClockSkew)
 	}
+	if c.TombstoneMinAge < minTombstoneAge {
+		fault("tombstone min age %s: want at least %s, the time that entries may be on their way", c.TombstoneMinAge, minTombstoneAge)
+	}
+	if c.ForgetAfter <= c.TombstoneMinAge {
+		fault("forget after %s: want more than the tombstone min age, %s", c.ForgetAfter, c.TombstoneMinAge)
+	}
 	return errors.Join(faults...)
 }
 
 const (
+	minTombstoneAge = time.Second
+
 	maxMapName  = 64
 	minInterval = 10 * time.Millisecond // more often is a mistake
 )

@@ -4,7 +4,9 @@ package mapwatch
 
 import (
 	"fmt"
+	"os"
 	"runtime"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -74,6 +76,15 @@ func (h *Host) Now() int64 {
 		panic(fmt.Sprintf("clock_gettime(CLOCK_BOOTTIME): %v", err))
 	}
 	return ts.Nano()
+}
+
+// Boot is the kernel's boot_id.
+func (h *Host) Boot() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(id))
 }
 
 // Close ends the apply thread, after an Apply that is under way. Maps stay open

@@ -52,6 +52,10 @@ type Kernel interface {
 	// Batch.Upto. It never steps back.
 	Now() int64
 
+	// Boot identifies this run of the kernel (/proc/sys/kernel/random/boot_id):
+	// map IDs of another run mean nothing. Empty if it is not to be had.
+	Boot() string
+
 	Close() error
 }
 
@@ -124,6 +128,7 @@ type Options struct {
 	RingBytes int           // default 8 MiB; a power of two, at least one page
 	Poll      time.Duration // how long a record may wait for company: default 1 ms
 	Queue     int           // batches that may wait in Batches: default 64
+	Pins      string        // directory of a bpffs in which capture stays after Close; empty: it ends there
 }
 
 // Watch is a running capture. Batches must be read until it is closed: a reader

@@ -39,6 +39,9 @@ func parseAgent(args []string, env environment) (agentOptions, error) {
 	c.ScanInterval = s.duration("scan-interval", 0)
 	c.SyncInterval = s.duration("sync-interval", c.SyncInterval)
 	c.MaxClockSkew = s.duration("max-clock-skew", c.MaxClockSkew)
+	c.TombstoneMinAge = s.duration("tombstone-min-age", c.TombstoneMinAge)
+	c.ForgetAfter = s.duration("forget-after", c.ForgetAfter)
+	c.StateDir, c.CapturePins = s.text("state-dir"), s.text("capture-pins")
 	s.maps(c)
 	s.addresses(c)
 	if c.Node = s.text("node"); c.Node == "" {

@@ -41,7 +41,9 @@ func TestAgentFlags(t *testing.T) {
 		"--join", "lb-0", "--join", "[2001:db8::1]:99", "--join=2001:db8::2",
 		"--bind", "192.0.2.1:8000", "--advertise", "198.51.100.1", "--node", "lb-1", "--cluster", "edge",
 		"--keyring", keyring, "--http", "unix:/run/mg.sock", "--capture", "scan", "--scan-interval", "500ms",
-		"--sync-interval", "1m", "--max-clock-skew", "2s", "--log-level", "debug", "--log-format", "json", "--check")
+		"--sync-interval", "1m", "--max-clock-skew", "2s",
+		"--tombstone-min-age", "10m", "--forget-after", "2h", "--state-dir", "/var/lib/mapgossip", "--capture-pins", "/sys/fs/bpf/mapgossip",
+		"--log-level", "debug", "--log-format", "json", "--check")
 	want := agentOptions{
 		config: mapgossip.Config{
 			Maps: []mapgossip.MapConfig{
@@ -52,6 +54,7 @@ func TestAgentFlags(t *testing.T) {
 			Bind: netip.MustParseAddrPort("192.0.2.1:8000"), Advertise: netip.MustParseAddrPort("198.51.100.1:8000"),
 			Join: []string{"lb-0", "[2001:db8::1]:99", "2001:db8::2"}, Keyring: [][]byte{make([]byte, 16), make([]byte, 16)},
 			Capture: mapwatch.ModeScan, ScanInterval: 500 * time.Millisecond, SyncInterval: time.Minute, MaxClockSkew: 2 * time.Second,
+			TombstoneMinAge: 10 * time.Minute, ForgetAfter: 2 * time.Hour, StateDir: "/var/lib/mapgossip", CapturePins: "/sys/fs/bpf/mapgossip",
 		},
 		http: endpoint{"unix", "/run/mg.sock"}, keyring: keyring, check: true, level: slog.LevelDebug, logFormat: "json",
 	}

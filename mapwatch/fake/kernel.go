@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 // Kernel implements mapwatch.Kernel in memory. Safe for concurrent use.
 type Kernel struct {
 	clock func() int64
+	boot  string
 
 	mu       sync.Mutex
 	last     int64             // the latest stamp
@@ -39,11 +41,15 @@ func NewKernel(clock func() int64) *Kernel {
 	}
 	return &Kernel{
 		clock:   clock,
+		boot:    fmt.Sprintf("%016x", rand.Uint64()),
 		maps:    make(map[string]*Map),
 		others:  make(map[string]string),
 		capture: mapwatch.ModeFexit,
 	}
 }
+
+// Boot implements mapwatch.Kernel: it is the same for as long as the Kernel is.
+func (k *Kernel) Boot() string { return k.boot }
 
 // AddMap makes an empty map under the path shape.Target; a map that was there
 // is gone from the path but lives on for those who have it open. Left out
