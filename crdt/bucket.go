@@ -6,9 +6,8 @@ package crdt
 // for tens of milliseconds at each doubling of a large map.
 type bucket struct {
 	// cells holds 0 for an empty cell, else the tag of a key (upper half) and
-	// the number of its record plus one (lower half). At most 3/4 are in use,
-	// and at least 1/2 of those that there were room for before the last
-	// growth. A tag says where to look first, so growing touches neither
+	// the number of its record plus one (lower half). At most 3/4 are in use.
+	// A tag says where to look first, so growing touches neither
 	// records nor keys.
 	cells []uint64
 	used  uint32
@@ -47,6 +46,31 @@ func (b *bucket) insert(tag, record uint32) {
 	}
 	b.put(uint64(tag)<<32 | uint64(record+1))
 	b.used++
+}
+
+// delete takes out the cell of a record whose key has this tag, and closes the
+// gap: a search ends at an empty cell.
+func (b *bucket) delete(tag, record uint32) {
+	gap := b.first(tag)
+	for b.cells[gap] != uint64(tag)<<32|uint64(record+1) {
+		gap = b.next(gap)
+	}
+	for at := b.next(gap); b.cells[at] != 0; at = b.next(at) {
+		// A cell may move into the gap unless its search begins after that.
+		if first := b.first(uint32(b.cells[at] >> 32)); b.distance(first, at) >= b.distance(gap, at) {
+			b.cells[gap], gap = b.cells[at], at
+		}
+	}
+	b.cells[gap] = 0
+	b.used--
+}
+
+// distance is how many steps of next lead from one place to another.
+func (b *bucket) distance(from, to int) int {
+	if to < from {
+		to += len(b.cells)
+	}
+	return to - from
 }
 
 // grown returns how many cells follow after n: 4, 6, 8, 12, 16, 24 and so on.

@@ -23,6 +23,8 @@ const (
 	tombstone   = 1 << 63
 
 	valuePieceBytes = 4
+
+	noMember = 1<<32 - 1
 )
 
 func (r record) deleted() bool { return r[7]&0x80 != 0 }
@@ -43,7 +45,11 @@ func (r record) setTime(t Timestamp, deleted bool) {
 	binary.LittleEndian.PutUint32(r[8:], t.Logical)
 }
 
-func (r record) member() uint32     { return binary.LittleEndian.Uint32(r[12:]) }
+func (r record) member() uint32 { return binary.LittleEndian.Uint32(r[12:]) }
+
+// unused reports whether r was removed: it belongs to no key.
+func (r record) unused() bool { return r.member() == noMember }
+
 func (r record) setMember(n uint32) { binary.LittleEndian.PutUint32(r[12:], n) }
 
 func (r record) lanes() lanes {

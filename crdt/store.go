@@ -20,7 +20,7 @@ var ErrShape = errors.New("entry does not fit the map")
 // bytes and 11 to 16 bytes of index: 45 beside key and value in a store of a
 // million. Where values have more than 64 bytes it costs 4 more, and a
 // tombstone has no room for a value; where they have less it has. Memory follows
-// the most keys ever held and is not given back. There is room for 2^32-1 keys.
+// the most keys held at once and is not given back. There is room for 2^32-1 keys.
 type Store struct {
 	keyBytes, valueBytes int
 	inline               bool // values lie in the records
@@ -37,8 +37,15 @@ type Store struct {
 
 	sum        lanes
 	tombstones int
-	scratch    []byte // for encodings to hash
-	touched    byte   // what Touch read, so that the compiler lets it read
+
+	progress  Progress
+	graves    []Slot // buried tombstones whose records are there
+	unused    int    // records that belong to no key
+	collected uint64
+	refused   uint64
+
+	scratch []byte // for encodings to hash
+	touched byte   // what Touch read, so that the compiler lets it read
 }
 
 // NewStore returns an empty store for a map with these sizes.
@@ -64,13 +71,17 @@ func newStore(keyBytes, valueBytes int, inline bool) *Store {
 
 // Slot is the place of a key in a Store, from 0 up: an index for whoever keeps
 // something beside the store for each key. A key keeps its slot for as long as
-// the store knows it, as a tombstone too.
+// the store knows it, as a tombstone too; after that (Raise, Clear) another key
+// may get it.
 type Slot uint32
 
 // Merge takes e in if it is greater (Entry.Compare) than what the store holds
 // for its key, and reports whether it did, and the key's slot. Any entries
-// merged in any order, any number of times, leave the same store: merging is
-// commutative, associative and idempotent.
+// merged in any order, any number of times, leave the same store, as long as the
+// floor stays where it is: merging is commutative, associative and idempotent.
+//
+// What was deleted stays deleted: an entry of an unknown key is not taken in if
+// it is a tombstone at or below the floor of Progress, or if Progress covers it.
 //
 // An entry that does not fit is refused with an error that wraps ErrShape, a
 // timestamp before 1970 with one that wraps ErrMalformed; the store is as
@@ -84,13 +95,22 @@ func (s *Store) Merge(e Entry) (slot Slot, changed bool, err error) {
 	b, tag := &s.buckets[BucketOf(e.Key)], s.tag(e.Key)
 	i, found := s.find(b, tag, e.Key)
 	if !found {
+		if s.dead(&e) {
+			s.refused++
+			return 0, false, nil
+		}
 		i = s.add(&e)
 		b.insert(tag, i)
 	} else if e.Compare(s.entry(i)) <= 0 {
 		return Slot(i), false, nil
 	}
 	r := s.record(i)
-	is, was := s.lanesOf(&e), r.lanes()
+	is, was := lanes{}, r.lanes()
+	if e.Deleted && s.progress.below(e.Version.Time.Wall) {
+		s.graves = append(s.graves, Slot(i))
+	} else {
+		is = s.lanesOf(&e)
+	}
 	b.sum += is.a - was.a
 	s.sum = lanes{s.sum.a + is.a - was.a, s.sum.b + is.b - was.b}
 	s.write(r, &e, is)
@@ -119,7 +139,7 @@ func (s *Store) Find(key []byte) (Slot, bool) {
 
 // At returns the entry in a slot, as Get does; false if the slot holds none.
 func (s *Store) At(slot Slot) (Entry, bool) {
-	if slot >= s.Slots() {
+	if slot >= s.Slots() || s.record(uint32(slot)).unused() {
 		return Entry{}, false
 	}
 	return s.entry(uint32(slot)), true
@@ -128,17 +148,17 @@ func (s *Store) At(slot Slot) (Entry, bool) {
 // Slots returns a number above every slot in use.
 func (s *Store) Slots() Slot { return Slot(s.records.next) }
 
-// Len returns the number of live entries and of tombstones.
+// Len returns the number of live entries and of tombstones, buried ones too.
 func (s *Store) Len() (entries, tombstones int) {
-	return int(s.records.next) - s.tombstones, s.tombstones
+	return int(s.records.next) - s.unused - s.tombstones, s.tombstones
 }
 
-// All yields every entry, tombstones included, in no promised order. Key and
+// All yields every entry, tombstones included that are not buried, in no promised order. Key and
 // Value are as from Get. The loop must not Merge into this store.
 func (s *Store) All() iter.Seq[Entry] {
 	return func(yield func(Entry) bool) {
 		for i := range s.records.next {
-			if !yield(s.entry(i)) {
+			if r := s.record(i); !r.unused() && !s.buried(r) && !yield(s.entry(i)) {
 				return
 			}
 		}

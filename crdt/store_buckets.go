@@ -35,6 +35,9 @@ func (s *Store) BucketParts(i int, salt uint64, sums []uint64) {
 			if cell == 0 {
 				continue
 			}
+			if s.buried(s.record(uint32(cell) - 1)) {
+				continue
+			}
 			e := s.entry(uint32(cell) - 1)
 			at := PartOf(e.Key, len(sums))
 			sums[at] = (sums[at] + s.fingerprintOf(&e, salt)) & fingerprintMask
@@ -54,7 +57,7 @@ func (s *Store) Fingerprint(slot Slot, salt uint64) uint64 {
 	return s.fingerprintOf(&e, salt)
 }
 
-// BucketSlots yields the slots of the keys whose BucketOf is i, in no promised
+// BucketSlots yields the slots of the keys whose BucketOf is i, buried ones left out, in no promised
 // order; nothing if there is no bucket i. The loop must not Merge into this store.
 func (s *Store) BucketSlots(i int) iter.Seq[Slot] {
 	return func(yield func(Slot) bool) {
@@ -62,7 +65,7 @@ func (s *Store) BucketSlots(i int) iter.Seq[Slot] {
 			return
 		}
 		for _, cell := range s.buckets[i].cells {
-			if cell != 0 && !yield(Slot(uint32(cell)-1)) {
+			if cell != 0 && !s.buried(s.record(uint32(cell)-1)) && !yield(Slot(uint32(cell)-1)) {
 				return
 			}
 		}

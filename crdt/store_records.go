@@ -27,7 +27,11 @@ func (s *Store) value(r record) []byte {
 // add makes a record for a key that was never heard of: a tombstone that adds
 // nothing to the sums, for write to write over.
 func (s *Store) add(e *Entry) uint32 {
+	before := s.records.next
 	i := s.records.take()
+	if s.records.next == before {
+		s.unused--
+	}
 	r := s.record(i)
 	copy(r.key(s.keyBytes), e.Key)
 	r.setMember(s.members.take(e.Version.Member))

@@ -22,6 +22,22 @@ type Timestamp struct {
 	Logical uint32 // order within Wall
 }
 
+// Found returns the Timestamp of what a map held when its first agent started,
+// at that many nanoseconds since the Unix epoch. Of two, the one of the earlier
+// start is newer: who comes later loses. Seconds count, up to the year 2106.
+func Found(start int64) Timestamp {
+	seconds := min(max(start/1e9, 0), math.MaxUint32-1)
+	return Timestamp{Logical: math.MaxUint32 - uint32(seconds)}
+}
+
+// wall is when t was given: Wall, or the start that Found was told of.
+func (t Timestamp) wall() int64 {
+	if t.Wall == 0 {
+		return int64(math.MaxUint32-t.Logical) * 1e9
+	}
+	return t.Wall
+}
+
 // Compare returns -1 if t is older than u, 1 if it is newer, 0 if they are equal.
 func (t Timestamp) Compare(u Timestamp) int {
 	if c := cmp.Compare(t.Wall, u.Wall); c != 0 {
@@ -44,14 +60,11 @@ func (t Timestamp) Next() Timestamp {
 	return t
 }
 
-// IsZero reports whether t is the zero Timestamp, the oldest there is.
-func (t Timestamp) IsZero() bool { return t == Timestamp{} }
-
 // String returns t for people: RFC 3339 in UTC with all nine digits of the
-// nanoseconds, then "/" and Logical if that is not 0. The zero Timestamp is
-// "oldest". Strings do not sort like timestamps; AppendBinary does.
+// nanoseconds, then "/" and Logical if that is not 0; "oldest" without a Wall.
+// Strings do not sort like timestamps; AppendBinary does.
 func (t Timestamp) String() string {
-	if t.IsZero() {
+	if t.Wall == 0 {
 		return "oldest"
 	}
 	s := time.Unix(0, t.Wall).UTC().Format("2006-01-02T15:04:05.000000000Z")
