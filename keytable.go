@@ -133,6 +133,14 @@ func (t *keyTable) held(slot crdt.Slot) {
 	t.waiting--
 }
 
+// clear forgets what is remembered of a key that does not wait: its slot will
+// be another key's.
+func (t *keyTable) clear(slot crdt.Slot) {
+	if p := t.page(slot); p != nil && p.recent != nil {
+		p.recent[slot%pageKeys] = recent{}
+	}
+}
+
 // set sets a flag of a key that waits, and reports whether it was not set before.
 func (t *keyTable) set(slot crdt.Slot, flag waitCell) bool {
 	cell := &t.page(slot).waits[slot%pageKeys]

@@ -21,7 +21,9 @@ const closeness = int64(20 * time.Millisecond)
 // 1970. The Node's owner goroutine is its only user.
 type mirror struct {
 	store  *crdt.Store
-	clock  *crdt.Clock // shared by the maps of a Node
+	clock  *crdt.Clock    // shared by the maps of a Node
+	above  crdt.Timestamp // below and at which nothing is stamped any more
+	found  crdt.Timestamp // of what the map held before its first agent
 	member string
 	seed   maphash.Seed
 
@@ -126,7 +128,7 @@ func (m *mirror) record(c mapwatch.Change, wall, now int64) (crdt.Slot, bool) {
 		}
 	}
 	slot, won, err := m.store.Merge(crdt.Entry{Key: c.Key, Value: c.Value, Deleted: !got.present,
-		Version: crdt.Version{Time: m.clock.Stamp(wall, after), Member: m.member}})
+		Version: crdt.Version{Time: m.stamp(wall, after), Member: m.member}})
 	if err != nil { // a shape that the capture vouches for: only a scan can tell what happened
 		m.unsettle(c.Key, now)
 		return 0, false

@@ -51,7 +51,7 @@ func (m *mirror) scanned(s *scan, keys, values []byte, n int, importing bool, at
 		if !known {
 			if counts := m.counts(found); counts && importing {
 				// The error is a wrong size, which the scan's contract rules out.
-				_, _, _ = m.store.Merge(crdt.Entry{Key: key, Value: found.value, Version: crdt.Version{Member: m.member}})
+				_, _, _ = m.store.Merge(crdt.Entry{Key: key, Value: found.value, Version: crdt.Version{Time: m.found, Member: m.member}})
 			} else if counts {
 				m.differs(key, found, at, now)
 			}
@@ -103,7 +103,7 @@ func (m *mirror) unseen(s *scan, now int64) (done bool) {
 // the kernel's map ever since the scan began. A key that changed since may have
 // come, or gone and come, behind the scan's back: its records tell, or the next scan.
 func (m *mirror) missing(slot crdt.Slot, began int64) bool {
-	if e, _ := m.store.At(slot); e.Deleted || m.keys.waits(slot) {
+	if e, known := m.store.At(slot); !known || e.Deleted || m.keys.waits(slot) {
 		return false
 	}
 	r := m.keys.recent(slot)

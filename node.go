@@ -67,6 +67,9 @@ type Node struct {
 	byName map[string]*boundMap
 	upto   int64 // boot: records before it are processed
 	offset int64 // wall minus boot
+
+	promise  int64 // wall: nothing is stamped up to it any more
+	promised int64 // boot: when that was said
 }
 
 // boundMap is one configured map with its kernel map and its mirror.
@@ -170,6 +173,7 @@ func (n *Node) openMaps() error {
 		shape := m.Shape()
 		b := &boundMap{MapConfig: c, index: len(n.maps), kernel: m, shape: shape,
 			mirror: newMirror(shape, c.MapOptions, n.config.Node, clock, seed)}
+		b.found = crdt.Found(n.started.UnixNano())
 		n.maps = append(n.maps, b)
 		if other, twice := ids[shape.ID]; twice {
 			faults = append(faults, fmt.Errorf("%w: maps %s and %s are one and the same kernel map %d: replicate it under one name", ErrConfig, other, c.Name, shape.ID))
@@ -243,6 +247,11 @@ func (n *Node) leave() {
 	if err := n.flush(ctx); err != nil {
 		n.log.Warn("the last changes may not be handed over", "error", err)
 	}
+	_ = n.call(ctx, func() { // the others learn it when digests are compared for the last time
+		for _, b := range n.maps {
+			b.store.Progress().Remove(n.config.Node, n.wall(n.kernel.Now()))
+		}
+	})
 	if err := n.cluster.Leave(ctx); err != nil {
 		n.log.Warn("leave cluster", "error", err)
 	}

@@ -169,6 +169,7 @@ func (n *Node) writeDue() {
 func (n *Node) housekeep() {
 	n.measureOffset()
 	now := n.kernel.Now()
+	n.tend()
 	retention := max(2*n.config.ScanInterval, minRetention)
 	for _, b := range n.maps {
 		b.retry(retryLimit, now)

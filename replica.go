@@ -63,6 +63,11 @@ func (n *Node) merge(b *boundMap, from string, entries []crdt.Entry) {
 	n.writeDue()
 }
 
+// Learn takes over what another member told of its progress.
+func (r replica) Learn(ctx context.Context, name string, report crdt.Report, complete bool) error {
+	return r.on(ctx, name, func(b *boundMap) { r.n.learn(b, report, complete) })
+}
+
 // Read calls fn with the store of one map on the owner.
 func (r replica) Read(ctx context.Context, name string, fn func(*crdt.Store)) error {
 	return r.on(ctx, name, func(b *boundMap) { fn(b.store) })

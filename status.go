@@ -41,7 +41,9 @@ type MapStatus struct {
 	Events       Events    `json:"events"`
 	Entries      int       `json:"entries"`
 	Tombstones   int       `json:"tombstones"`
-	Digest       string    `json:"digest"` // equal digests: the same entries
+	Floor        time.Time `json:"floor"`        // deletes up to then are forgotten: all members have them; zero: none yet
+	HeldBackBy   string    `json:"held_back_by"` // the member for which the next deletes wait; empty: just their age
+	Digest       string    `json:"digest"`       // equal digests: the same entries
 	PendingApply int       `json:"pending_apply"`
 	Bound        bool      `json:"bound"`
 	Error        string    `json:"error"`
@@ -57,7 +59,10 @@ type Counters struct {
 	Failed   uint64 `json:"failed"`   // operations that failed and changed nothing
 	Dropped  uint64 `json:"dropped"`  // records that found the ring full
 	Missed   uint64 `json:"missed"`   // hook runs that the kernel skipped, all maps of the host
-	counters        // of the mirror
+
+	Collected uint64 `json:"collected"` // tombstones that all members had, and that are gone
+	Deleted   uint64 `json:"deleted"`   // entries of others that were not taken because they had been deleted
+	counters         // of the mirror
 }
 
 // Status is one member's view of the whole.
@@ -135,8 +140,15 @@ func (n *Node) mapStatus(b *boundMap, refused string) MapStatus {
 		s.Events = EventsAll
 	}
 	s.Entries, s.Tombstones = b.store.Len()
+	wall, p := n.wall(n.kernel.Now()), b.store.Progress()
+	if floor := p.Floor(); floor > 0 {
+		s.Floor = time.Unix(0, floor).UTC()
+	}
+	if stable, last := p.Stable(wall, n.config.ForgetAfter); stable < wall-int64(n.config.TombstoneMinAge) {
+		s.HeldBackBy = last
+	}
 	c := n.watch.Counts(b.index)
-	s.Counters = Counters{c.Captured, c.Own, c.Failed, c.Dropped, c.Missed, b.counters}
+	s.Counters = Counters{c.Captured, c.Own, c.Failed, c.Dropped, c.Missed, b.store.Collected(), b.store.Refused(), b.counters}
 	var reason error
 	s.PendingApply, reason = b.pendingApply()
 	switch {

@@ -263,7 +263,7 @@ func (m *mirror) stampMissed(key []byte, u *unsettled, now int64, wall func(int6
 		captured = u.touched // a record gave the time, though not the value
 	}
 	slot, won, err := m.store.Merge(crdt.Entry{Key: key, Value: u.look.value, Deleted: !u.look.present,
-		Version: crdt.Version{Time: m.clock.Stamp(wall(captured), after), Member: m.member}})
+		Version: crdt.Version{Time: m.stamp(wall(captured), after), Member: m.member}})
 	if err != nil || !won {
 		return 0, false
 	}

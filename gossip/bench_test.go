@@ -80,6 +80,8 @@ func (r *trivial) Merge(_ context.Context, _, _ string, entries []crdt.Entry) er
 	return nil
 }
 
+func (r *trivial) Learn(context.Context, string, crdt.Report, bool) error { return nil }
+
 func (r *trivial) Read(_ context.Context, _ string, fn func(*crdt.Store)) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -26,6 +26,10 @@ type Replica interface {
 	// Read calls fn with the map's store, which fn only reads, keeps nothing
 	// of, and leaves within some milliseconds: merges wait for it.
 	Read(ctx context.Context, mapName string, fn func(*crdt.Store)) error
+	// Learn takes over what a member told of its Progress in the map. complete:
+	// the store has all entries that the member's had at that moment, or newer
+	// ones (crdt.Progress.Learn). It returns once the floor is raised, if it is.
+	Learn(ctx context.Context, mapName string, r crdt.Report, complete bool) error
 }
 
 // Cluster is this member's side of the network. All methods are safe for

@@ -44,18 +44,19 @@ func sampleBatch() batch {
 func samples() map[string][]byte {
 	digests := make([]uint64, crdt.Buckets)
 	digests[1] = 1 << 63
+	progress := crdt.Report{Floor: 4, Marks: []crdt.Mark{{Member: "host-a", Has: 5, Stable: 6, Told: 7, Seen: 8, Out: 9, Fence: 10}, {Member: "host-b"}}}
 	return map[string][]byte{
 		"ack":        encodeAck(sampleSender, []uint64{1, 300, 1 << 40}),
 		"batch":      sampleBatch().encode(sampleSender),
 		"goodbye":    encodeGoodbye(sampleSender),
-		"state":      state{Nonce: 3, Reply: true, Ready: true, Maps: []mapState{{Map: flows, Known: true, Digest: crdt.Digest{1, 2, 3}}, {Map: Map{Name: "x", Type: "hash", KeyBytes: 4, ValueBytes: 65536}, Refused: true}}}.encode(sampleSender),
+		"state":      state{Nonce: 3, Reply: true, Ready: true, Maps: []mapState{{Map: flows, Known: true, Digest: crdt.Digest{1, 2, 3}, Progress: progress}, {Map: Map{Name: "x", Type: "hash", KeyBytes: 4, ValueBytes: 65536}, Refused: true}}}.encode(sampleSender),
 		"syncend":    encodeSyncEnd(sampleSender, 77),
 		"syncrefuse": encodeSyncRefuse(sampleSender, 77, "too many sessions"),
-		"syncstart":  syncStart{77, flows, digests}.encode(sampleSender),
-		"syncwant":   syncWant{77, differing(digests, make([]uint64, crdt.Buckets)), make([]byte, bucketMapBytes)}.encode(sampleSender),
+		"syncstart":  syncStart{77, flows, digests, progress}.encode(sampleSender),
+		"syncwant":   syncWant{77, differing(digests, make([]uint64, crdt.Buckets)), make([]byte, bucketMapBytes), progress}.encode(sampleSender),
 		"syncparts":  syncParts{77, 3, differing(digests, make([]uint64, crdt.Buckets)), 2, []byte("sum-1.sum-2.")}.encode(sampleSender),
 		"syncprints": syncPrints{77, 3, []byte{1}, framePrints + 2, framePrints, []byte("print1print2")}.encode(sampleSender),
-		"synclack":   syncLack{77, 3, []byte{5}, []byte("hashwalltime")}.encode(sampleSender),
+		"synclack":   syncLack{77, 3, []byte{5}, []byte("hash-keywalltime")}.encode(sampleSender),
 		"syncchunk":  syncChunk{77, 3}.encode(sampleSender),
 		"meta":       meta{Protocol: 1, Node: "host-a", BootID: "0123456789abcdef", Start: 1_700_000_000_000_000_000, Version: "v1.2.3"}.encode(),
 	}

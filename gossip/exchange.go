@@ -229,8 +229,9 @@ func (c *Cluster) question(ctx context.Context, p *peer) (differ []string, joine
 	}
 }
 
-// compare notes and returns the names of the common maps whose digests differ.
-// An error when a digest is not to be had on one of the sides.
+// compare notes and returns the names of the common maps whose digests differ,
+// or whose floors do, for then digests say nothing. What the member told of its
+// Progress is learned first: the floor may move. An error when a digest is not to be had on one of the sides.
 func (c *Cluster) compare(ctx context.Context, p *peer, theirs state) ([]string, error) {
 	var differ []string
 	for _, m := range theirs.Maps {
@@ -240,12 +241,19 @@ func (c *Cluster) compare(ctx context.Context, p *peer, theirs state) ([]string,
 		if !m.Known {
 			return nil, fmt.Errorf("map %s: the member tells no digest", m.Name)
 		}
-		ours, err := c.digest(ctx, m.Name)
+		if err := c.replica.Learn(ctx, m.Name, m.Progress, false); err != nil {
+			return nil, fmt.Errorf("progress of map %s: %w", m.Name, err)
+		}
+		ours, progress, err := c.digest(ctx, m.Name)
 		if err != nil {
 			return nil, fmt.Errorf("digest of map %s: %w", m.Name, err)
 		}
-		if ours != m.Digest {
+		if ours != m.Digest || progress.Floor != m.Progress.Floor {
 			differ = append(differ, m.Name)
+			continue
+		}
+		if err := c.replica.Learn(ctx, m.Name, m.Progress, true); err != nil {
+			return nil, fmt.Errorf("progress of map %s: %w", m.Name, err)
 		}
 	}
 	c.compared(p, differ)
@@ -261,8 +269,9 @@ func (c *Cluster) state(ctx context.Context) state {
 		m := mapState{Map: c.cfg.Maps[i]}
 		_, m.Refused = refused[m.Name]
 		if c.running.Load() {
-			digest, err := c.digest(ctx, m.Name)
-			m.Digest, m.Known = digest, err == nil
+			var err error
+			m.Digest, m.Progress, err = c.digest(ctx, m.Name)
+			m.Known = err == nil
 		}
 		s.Maps = append(s.Maps, m)
 	}

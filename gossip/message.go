@@ -24,18 +24,20 @@ type state struct {
 type mapState struct {
 	Map
 	Refused bool // this member keeps its map out of the exchange
-	Known   bool // Digest is there
+	Known   bool // Digest and Progress are there, as they were at one moment
 	Digest  crdt.Digest
+
+	Progress crdt.Report
 }
 
 func (s state) encode(sender string) []byte {
-	w := newFrame(kindState, sender, 4, 256+64*len(s.Maps))
+	w := newFrame(kindState, sender, 4, 1024)
 	w.uint(s.Nonce)
 	w.flag(s.Reply)
 	w.flag(s.Ready)
 	w.array(len(s.Maps))
 	for _, m := range s.Maps {
-		w.array(6)
+		w.array(7)
 		w.text(m.Name)
 		w.text(m.Type)
 		w.number(m.KeyBytes)
@@ -46,6 +48,7 @@ func (s state) encode(sender string) []byte {
 		} else {
 			w.blob([]byte{})
 		}
+		w.report(m.Progress)
 	}
 	return w.finish()
 }
@@ -53,7 +56,7 @@ func (s state) encode(sender string) []byte {
 func decodeState(r *fieldReader) (state, error) {
 	s := state{Nonce: r.uint(), Reply: r.flag(), Ready: r.flag()}
 	r.list(maxMaps, func() {
-		r.record(6, func() {
+		r.record(7, func() {
 			m := mapState{Map: Map{
 				Name:       r.text(maxMapNameBytes),
 				Type:       r.text(maxMapTypeBytes),
@@ -68,6 +71,7 @@ func decodeState(r *fieldReader) (state, error) {
 			default:
 				r.fail("digest of %d bytes", len(digest))
 			}
+			m.Progress = r.report()
 			s.Maps = append(s.Maps, m)
 		})
 	})
@@ -93,10 +97,12 @@ type syncStart struct {
 	Session uint64
 	Map     Map
 	Digests []uint64 // crdt.Buckets of them
+
+	Progress crdt.Report // as it was then
 }
 
 func (s syncStart) encode(sender string) []byte {
-	w := newFrame(kindSyncStart, sender, 6, 8*len(s.Digests)+1024)
+	w := newFrame(kindSyncStart, sender, 7, 8*len(s.Digests)+1024)
 	w.uint(s.Session)
 	w.text(s.Map.Name)
 	w.text(s.Map.Type)
@@ -107,6 +113,7 @@ func (s syncStart) encode(sender string) []byte {
 		digests = binary.BigEndian.AppendUint64(digests, d)
 	}
 	w.blob(digests)
+	w.report(s.Progress)
 	return w.finish()
 }
 
@@ -118,6 +125,7 @@ func decodeSyncStart(r *fieldReader) (syncStart, error) {
 		ValueBytes: r.number(MaxEntryBytes),
 	}}
 	digests := r.blob(8 * crdt.Buckets)
+	s.Progress = r.report()
 	if err := r.end(); err != nil {
 		return syncStart{}, err
 	}
@@ -137,18 +145,21 @@ type syncWant struct {
 	Session uint64
 	Buckets []byte // bucketMapBytes: these differ
 	Empty   []byte // bucketMapBytes: and the sender has nothing in these
+
+	Progress crdt.Report // as it was then
 }
 
 func (s syncWant) encode(sender string) []byte {
-	w := newFrame(kindSyncWant, sender, 3, 2*bucketMapBytes+512)
+	w := newFrame(kindSyncWant, sender, 4, 2*bucketMapBytes+1024)
 	w.uint(s.Session)
 	w.blob(s.Buckets)
 	w.blob(s.Empty)
+	w.report(s.Progress)
 	return w.finish()
 }
 
 func decodeSyncWant(r *fieldReader) (syncWant, error) {
-	s := syncWant{Session: r.uint(), Buckets: r.blob(bucketMapBytes), Empty: r.blob(bucketMapBytes)}
+	s := syncWant{Session: r.uint(), Buckets: r.blob(bucketMapBytes), Empty: r.blob(bucketMapBytes), Progress: r.report()}
 	if err := r.end(); err != nil {
 		return syncWant{}, err
 	}

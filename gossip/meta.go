@@ -12,7 +12,7 @@ import (
 const (
 	// protocol is what members of different versions must share. A change
 	// that an older member cannot skip raises it.
-	protocol        = 1
+	protocol        = 2
 	bootIDBytes     = 16 // hexadecimal
 	maxVersionBytes = 64
 )

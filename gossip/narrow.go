@@ -67,7 +67,7 @@ func (c *Cluster) askChunk(s *session, number int, ch chunk, total int) error {
 		if _, ok := theirs[print]; ok {
 			theirs[print] = true
 		} else if len(lack.Newer) < hintBytes*framePrints {
-			lack.Newer = binary.BigEndian.AppendUint32(lack.Newer, keyHint(e.Key, s.id))
+			lack.Newer = binary.BigEndian.AppendUint64(lack.Newer, keyHint(e.Key, s.id))
 			lack.Newer = binary.BigEndian.AppendUint64(lack.Newer, uint64(e.Version.Time.Wall))
 		}
 	})
@@ -154,12 +154,13 @@ func (c *Cluster) answerParts(s *session, ask syncParts, total int) error {
 	var slots []crdt.Slot
 	var prints []byte
 	err = c.eachPrint(s, ch, total, func(slot crdt.Slot, _ crdt.Entry, print uint64) {
-		if len(slots) < maxPrints {
-			slots, prints = append(slots, slot), appendPrint(prints, print)
-		}
+		slots, prints = append(slots, slot), appendPrint(prints, print)
 	})
 	if err != nil {
 		return err
+	}
+	if len(slots) > maxPrints {
+		return fmt.Errorf("%d entries in one chunk: at most %d can be told apart", len(slots), maxPrints)
 	}
 	for at := 0; at == 0 || at < len(slots); at += framePrints {
 		n := min(framePrints, len(slots)-at)
@@ -200,16 +201,19 @@ func (c *Cluster) withoutOlder(s *session, slots []crdt.Slot, hints []byte) ([]c
 	if len(hints) == 0 || len(slots) == 0 {
 		return slots, nil
 	}
-	newer := make(map[uint32]int64, len(hints)/hintBytes)
+	newer := make(map[uint64]int64, len(hints)/hintBytes)
 	for ; len(hints) > 0; hints = hints[hintBytes:] {
-		newer[binary.BigEndian.Uint32(hints)] = int64(binary.BigEndian.Uint64(hints[4:]))
+		newer[binary.BigEndian.Uint64(hints)] = int64(binary.BigEndian.Uint64(hints[8:]))
 	}
 	kept := slots[:0]
 	for len(slots) > 0 {
 		n := min(readEntries, len(slots))
 		err := c.replica.Read(s.ctx, s.spec.Name, func(store *crdt.Store) {
 			for _, slot := range slots[:n] {
-				e, _ := store.At(slot)
+				e, known := store.At(slot)
+				if !known {
+					continue
+				}
 				if wall, ok := newer[keyHint(e.Key, s.id)]; !ok || wall <= e.Version.Time.Wall {
 					kept = append(kept, slot)
 				}

@@ -95,16 +95,16 @@ type syncLack struct {
 }
 
 // hintBytes is a hash of the key (keyHint) and Timestamp.Wall, big endian.
-const hintBytes = 4 + 8
+const hintBytes = 8 + 8
 
 // keyHint tells the keys of a chunk apart, by other numbers in each session so
 // that a collision does not last. It is part of the protocol (FNV-1a).
-func keyHint(key []byte, session uint64) uint32 {
+func keyHint(key []byte, session uint64) uint64 {
 	h := session ^ 0xcbf29ce484222325
 	for _, b := range key {
 		h = (h ^ uint64(b)) * 0x100000001b3
 	}
-	return uint32(h >> 32)
+	return h
 }
 
 func (s syncLack) encode(sender string) []byte {

@@ -196,7 +196,7 @@ func TestNarrowFramesThatContradictThemselves(t *testing.T) {
 		"prints past total":  syncPrints{1, 0, one[:1], 1, framePrints, make([]byte, printBytes)}.encode(sampleSender),
 		"too many prints":    syncPrints{1, 0, one[:1], maxPrints + 1, 0, make([]byte, framePrints*printBytes)}.encode(sampleSender),
 		"half a hint":        syncLack{1, 0, one[:1], make([]byte, 11)}.encode(sampleSender),
-		"want without empty": syncWant{1, one, nil}.encode(sampleSender),
+		"want without empty": syncWant{1, one, nil, crdt.Report{}}.encode(sampleSender),
 	} {
 		if _, _, err := decodeAny(frame); !errors.Is(err, errMalformed) {
 			t.Errorf("%s: %v", name, err)

@@ -62,6 +62,13 @@ func (r *replica) Merge(ctx context.Context, name, from string, entries []crdt.E
 	return nil
 }
 
+func (r *replica) Learn(_ context.Context, name string, report crdt.Report, complete bool) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stores[name].Learn(report, complete, time.Now().UnixNano(), func(crdt.Slot) bool { return false })
+	return nil
+}
+
 func (r *replica) Read(_ context.Context, name string, fn func(*crdt.Store)) error {
 	if free := r.busy.Load(); free != nil {
 		<-*free

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/mapgossip/mapgossip/crdt"
 )
 
 const (
@@ -30,7 +32,9 @@ type session struct {
 	id     uint64
 	peer   *peer
 	spec   *Map
-	ours   bool // begun by this member
+	ours   bool           // begun by this member
+	theirs crdt.Report    // the member's Progress when the session began
+	there  *crdt.Progress // the same, to ask
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	window *semaphore.Weighted
@@ -104,6 +108,9 @@ func (p *peer) withSession(id uint64, fn func(*session)) {
 		fn(found)
 	}
 }
+
+// heard notes how far the other side was when the session began.
+func (s *session) heard(r crdt.Report) { s.theirs, s.there = r, crdt.ProgressOf(r) }
 
 func (s *session) progress() {
 	if s.ctx.Err() == nil {
@@ -189,6 +196,7 @@ func (c *Cluster) handleSyncStart(p *peer, start syncStart) {
 	c.counters.syncSessions.Add(1)
 	serve := func() {
 		defer c.serving.Add(-1)
+		s.heard(start.Progress)
 		s.close(c.serve(s, start.Digests))
 	}
 	c.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 // A map must have one shape on all members. Where two differ, the member that
@@ -165,6 +166,26 @@ func (r *record) takesLocked(spec *Map) bool {
 		return len(r.maps) == 0 // it has not told yet
 	}
 	return !theirs.Refused && spec.sameShape(theirs.Map)
+}
+
+// Taking returns the node IDs of the other members that take part in the map
+// and are alive, and of those that left in order, with the time of that.
+func (c *Cluster) Taking(mapName string) (alive []string, left map[string]time.Time) {
+	spec := c.maps[mapName]
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	living := c.livingLocked()
+	left = make(map[string]time.Time)
+	for _, r := range c.records {
+		switch {
+		case r.self || r.Node == c.self.Node:
+		case r.peer != nil && len(r.maps) > 0 && r.takesLocked(spec):
+			alive = append(alive, r.Node)
+		case r.state == StateLeft && !living[r.Node] && left[r.Node].Before(r.since):
+			left[r.Node] = r.since
+		}
+	}
+	return alive, left
 }
 
 // takersLocked returns the living members that take part in the map; none if

@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -14,11 +15,11 @@ const readEntries = 4096
 
 // begin is the side that asks.
 func (c *Cluster) begin(s *session) error {
-	ours, total, err := c.bucketDigests(s.ctx, s.spec.Name)
+	ours, progress, total, err := c.bucketDigests(s.ctx, s.spec.Name)
 	if err != nil {
 		return err
 	}
-	if err := c.sendStream(s.peer, syncStart{s.id, *s.spec, ours}.encode(c.name)); err != nil {
+	if err := c.sendStream(s.peer, syncStart{s.id, *s.spec, ours, progress}.encode(c.name)); err != nil {
 		return err
 	}
 	message, err := s.next()
@@ -29,6 +30,7 @@ func (c *Cluster) begin(s *session) error {
 	if !ok {
 		return fmt.Errorf("%T instead of the buckets that differ", message)
 	}
+	s.heard(want.Progress)
 	var whole, narrow []int
 	for _, b := range bucketList(want.Buckets) {
 		switch {
@@ -57,16 +59,25 @@ func (c *Cluster) begin(s *session) error {
 	if _, ok := message.(syncEnd); !ok {
 		return fmt.Errorf("%T instead of the end", message)
 	}
-	return nil
+	return c.complete(s)
+}
+
+// complete notes that all that the other side had when the session began is
+// here: what it shipped is merged, and so is what it was shipped.
+func (c *Cluster) complete(s *session) error {
+	if c.exchanged(s.peer, s.spec.Name, s.spec.KeyBytes, s.spec.ValueBytes) == nil {
+		return fmt.Errorf("map %s was refused meanwhile", s.spec.Name)
+	}
+	return c.replica.Learn(s.ctx, s.spec.Name, s.theirs, true)
 }
 
 // serve is the side that was asked.
 func (c *Cluster) serve(s *session, theirs []uint64) error {
-	ours, total, err := c.bucketDigests(s.ctx, s.spec.Name)
+	ours, progress, total, err := c.bucketDigests(s.ctx, s.spec.Name)
 	if err != nil {
 		return err
 	}
-	want := syncWant{s.id, differing(ours, theirs), make([]byte, bucketMapBytes)}
+	want := syncWant{s.id, differing(ours, theirs), make([]byte, bucketMapBytes), progress}
 	var whole []int
 	for _, b := range bucketList(want.Buckets) {
 		if ours[b] == 0 {
@@ -91,6 +102,9 @@ func (c *Cluster) serve(s *session, theirs []uint64) error {
 			err = c.answerParts(s, m, total)
 		case syncEnd:
 			if err := c.settle(s); err != nil {
+				return err
+			}
+			if err := c.complete(s); err != nil {
 				return err
 			}
 			return c.sendStream(s.peer, encodeSyncEnd(c.name, s.id))
@@ -142,8 +156,10 @@ func bucketsPerRead(total int) int {
 	return max(1, min(crdt.Buckets, readEntries*crdt.Buckets/max(total, 1)))
 }
 
-// ship sends the entries in the slots, in as many frames as needed.
+// ship sends the entries in the slots, which the other side lacks, in as many
+// frames as needed. What it lacks because it was deleted there is deleted here.
 func (c *Cluster) ship(s *session, slots []crdt.Slot) error {
+	var deleted []crdt.Entry
 	cols := c.columns.Get().(*columns)
 	defer c.columns.Put(cols)
 	for len(slots) > 0 {
@@ -154,8 +170,16 @@ func (c *Cluster) ship(s *session, slots []crdt.Slot) error {
 		}
 		cols.reset(c.name, s.spec)
 		err := c.replica.Read(s.ctx, s.spec.Name, func(store *crdt.Store) {
-			for len(slots) > 0 && cols.addSlot(store, slots[0], bulkBytes) {
-				slots = slots[1:]
+			for ; len(slots) > 0; slots = slots[1:] {
+				e, known := store.At(slots[0])
+				if known && s.there.Covers(e.Version) {
+					if !e.Deleted {
+						// A tombstone of the very version wins over it and over nothing newer.
+						deleted = append(deleted, crdt.Entry{Key: bytes.Clone(e.Key), Version: e.Version, Deleted: true})
+					}
+				} else if !cols.addSlot(store, slots[0], bulkBytes) {
+					break
+				}
 			}
 		})
 		if err != nil || len(cols.slots) == 0 {
@@ -177,26 +201,31 @@ func (c *Cluster) ship(s *session, slots []crdt.Slot) error {
 		}
 		c.counters.syncEntriesOut.Add(uint64(len(cols.slots)))
 	}
-	return nil
+	if len(deleted) == 0 {
+		return nil
+	}
+	return c.replica.Merge(s.ctx, s.spec.Name, s.peer.Node, deleted)
 }
 
-// bucketDigests returns a digest of each bucket, and the number of entries.
-func (c *Cluster) bucketDigests(ctx context.Context, mapName string) (digests []uint64, total int, err error) {
+// bucketDigests returns a digest of each bucket, the Progress at that moment,
+// and the number of entries.
+func (c *Cluster) bucketDigests(ctx context.Context, mapName string) (digests []uint64, progress crdt.Report, total int, err error) {
 	err = c.replica.Read(ctx, mapName, func(s *crdt.Store) {
-		digests = s.BucketDigests()
+		digests, progress = s.BucketDigests(), s.Progress().Report()
 		entries, tombstones := s.Len()
 		total = entries + tombstones
 	})
 	if err != nil {
-		return nil, 0, fmt.Errorf("bucket digests: %w", err)
+		return nil, crdt.Report{}, 0, fmt.Errorf("bucket digests: %w", err)
 	}
 	if len(digests) != crdt.Buckets {
-		return nil, 0, fmt.Errorf("bucket digests: have %d, want %d", len(digests), crdt.Buckets)
+		return nil, crdt.Report{}, 0, fmt.Errorf("bucket digests: have %d, want %d", len(digests), crdt.Buckets)
 	}
-	return digests, total, nil
+	return digests, progress, total, nil
 }
 
-func (c *Cluster) digest(ctx context.Context, mapName string) (d crdt.Digest, err error) {
-	err = c.replica.Read(ctx, mapName, func(s *crdt.Store) { d = s.Digest() })
-	return d, err
+// digest returns the digest of a map and the Progress at that moment.
+func (c *Cluster) digest(ctx context.Context, mapName string) (d crdt.Digest, progress crdt.Report, err error) {
+	err = c.replica.Read(ctx, mapName, func(s *crdt.Store) { d, progress = s.Digest(), s.Progress().Report() })
+	return d, progress, err
 }

@@ -34,6 +34,8 @@ func (r *replica) Merge(_ context.Context, _, _ string, entries []crdt.Entry) er
 	return nil
 }
 
+func (r *replica) Learn(context.Context, string, crdt.Report, bool) error { return nil }
+
 func (r *replica) Read(_ context.Context, _ string, fn func(*crdt.Store)) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

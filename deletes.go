@@ -1,0 +1,135 @@
+package mapgossip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/mapgossip/mapgossip/crdt"
+)
+
+const (
+	// promiseLag is how long ago a change must have been captured at least that
+	// is stamped at a time for which this member promised to stamp no more. The
+	// processing of records may be late by as much.
+	promiseLag = 5 * time.Second
+	// floorSteps is in how many steps a tombstone's least age is cut: so often
+	// is the store searched for those that can go.
+	floorSteps   = 16
+	maxFloorStep = time.Minute
+	// crowdedAge is the least age of a tombstone where there are too many.
+	crowdedAge = time.Minute
+)
+
+// ErrMemberAlive: a member that is alive can't be removed.
+var ErrMemberAlive = errors.New("member is alive")
+
+// tombstoneLimit is from how many tombstones of a map on nobody is waited for
+// who is not there.
+func tombstoneLimit(maxEntries int) int { return max(64<<10, 2*maxEntries) }
+
+// tend keeps up what the members know of each other's progress, and lets go of
+// tombstones that all of them have.
+func (n *Node) tend() {
+	n.watch.Barrier() // else an idle host would never promise anything
+	wall, boot := n.wall(n.kernel.Now()), n.kernel.Now()
+	promise := min(wall, n.wall(n.upto)) - int64(promiseLag)
+	if n.promise != 0 { // a clock that jumps ahead does not bind us
+		promise = min(promise, n.promise+2*(boot-n.promised))
+	}
+	n.promise, n.promised = max(n.promise, promise, 0), boot
+	ready, _ := n.cluster.Ready()
+	for _, b := range n.maps {
+		if b.imported {
+			n.tendMap(b, wall, ready)
+		}
+	}
+}
+
+func (n *Node) tendMap(b *boundMap, wall int64, ready bool) {
+	alive, left := n.cluster.Taking(b.Name)
+	p := b.store.Progress()
+	for member, at := range left {
+		p.Remove(member, at.UnixNano())
+	}
+	age := n.config.TombstoneMinAge
+	if _, tombstones := b.store.Len(); tombstones > tombstoneLimit(b.shape.MaxEntries) {
+		age = min(age, crowdedAge)
+		for _, m := range p.Report().Marks {
+			if m.Member != n.config.Node && p.Counts(m.Member, wall, n.config.ForgetAfter) && !slices.Contains(alive, m.Member) {
+				n.log.Warn("too many deletes to wait for a member that is gone: when it is back, it takes the cluster's state",
+					"map", b.Name, "member", m.Member, "tombstones", tombstones)
+				p.Remove(m.Member, wall)
+			}
+		}
+	}
+	p.Tend(n.config.Node, wall, n.promise, alive, n.config.ForgetAfter)
+	b.tended(n.config.Node)
+	stable, _ := p.Stable(wall, n.config.ForgetAfter)
+	floor := min(stable, wall-int64(age))
+	if step := int64(min(age/floorSteps, maxFloorStep)); ready && floor >= p.Floor()+step {
+		b.store.Raise(floor, b.busy)
+		b.tended(n.config.Node)
+	}
+	b.store.Clear(b.busy)
+}
+
+// learn takes over what another member told of its progress.
+func (n *Node) learn(b *boundMap, r crdt.Report, complete bool) {
+	b.store.Learn(r, complete, n.wall(n.kernel.Now()), b.busy)
+	b.tended(n.config.Node)
+}
+
+// tended notes above what time this member stamps: nobody waits for more below.
+func (m *mirror) tended(self string) {
+	p := m.store.Progress()
+	m.above = crdt.Timestamp{Wall: max(p.Floor(), p.Has(self))}
+}
+
+// busy reports whether a key's tombstone must stay because the kernel still
+// has to delete the key. If not, what is remembered of the key is forgotten.
+func (m *mirror) busy(slot crdt.Slot) bool {
+	if m.keys.waits(slot) {
+		return true
+	}
+	m.keys.clear(slot)
+	return false
+}
+
+// stamp returns the time of a local change: when it was captured, but after the
+// entry that it is known to have replaced, and after what was promised.
+func (m *mirror) stamp(wall int64, after crdt.Timestamp) crdt.Timestamp {
+	if after.Compare(m.above) < 0 {
+		after = m.above
+	}
+	return m.clock.Stamp(wall, after)
+}
+
+// Remove stops tombstones from waiting for a member that is gone for good; all
+// members come to know. Should it be back, it takes the cluster's state for
+// every key that it did not change while away. ErrMemberAlive if it is alive or
+// suspected; an error, too, if nobody knows of it.
+func (n *Node) Remove(ctx context.Context, member string) error {
+	for _, m := range n.cluster.Members() {
+		if m.Node == member && (m.State == "alive" || m.State == "suspect") {
+			return fmt.Errorf("remove member %s: %w at %s: stop its agent first", member, ErrMemberAlive, m.Addr)
+		}
+	}
+	known := false
+	err := n.call(ctx, func() {
+		wall := n.wall(n.kernel.Now())
+		for _, b := range n.maps {
+			p := b.store.Progress()
+			if p.Knows(member) {
+				known = true
+				p.Remove(member, wall)
+			}
+		}
+	})
+	if err == nil && !known {
+		err = fmt.Errorf("remove member %s: nobody of that ID took part in a map of this member", member)
+	}
+	return err
+}
