@@ -26,6 +26,10 @@ type reply struct {
 
 // ask gets path from the agent at e. It blocks for askTimeout at most.
 func ask(ctx context.Context, e endpoint, path string) (reply, error) {
+	return request(ctx, e, http.MethodGet, path)
+}
+
+func request(ctx context.Context, e endpoint, method, path string) (reply, error) {
 	dialer := net.Dialer{Timeout: dialTimeout}
 	client := http.Client{
 		Timeout: askTimeout,
@@ -36,11 +40,11 @@ func ask(ctx context.Context, e endpoint, path string) (reply, error) {
 			},
 		},
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://mapgossip"+path, nil)
+	asked, err := http.NewRequestWithContext(ctx, method, "http://"+clientHost+path, nil)
 	if err != nil {
 		return reply{}, err
 	}
-	response, err := client.Do(request)
+	response, err := client.Do(asked)
 	if err != nil {
 		return reply{}, unreachable(e, err)
 	}

@@ -36,6 +36,7 @@ func environmentOf(lines []string) environment {
 type settings struct {
 	*pflag.FlagSet
 	fromEnv map[string]bool // flags whose value is the environment's
+	wants   string          // what the one argument is called; empty: there is none
 	faults  []error
 }
 
@@ -68,6 +69,9 @@ func settingsOf(command string) *settings {
 	case "members", "maps", "status":
 		s.String("http", defaultHTTP, "")
 		s.StringP("output", "o", "table", "")
+	case "remove":
+		s.wants = "NODE"
+		s.String("http", defaultHTTP, "")
 	case "version":
 		s.StringP("output", "o", "table", "")
 	}
@@ -90,8 +94,11 @@ func (s *settings) parse(args []string, env environment) error {
 		}
 		return usage(s.explain(err))
 	}
-	if s.NArg() > 0 {
+	switch {
+	case s.wants == "" && s.NArg() > 0:
 		return usage(fmt.Errorf("unexpected argument %q: %s takes flags only; 'mapgossip %s --help' lists them", s.Arg(0), s.Name(), s.Name()))
+	case s.wants != "" && (s.NArg() != 1 || s.Arg(0) == ""):
+		return usage(fmt.Errorf("%s takes one argument, %s; 'mapgossip %s --help' says which", s.Name(), s.wants, s.Name()))
 	}
 	s.VisitAll(func(f *pflag.Flag) {
 		value, ok := env[environmentName(f.Name)]

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/mapgossip/mapgossip"
@@ -22,6 +24,7 @@ type node interface {
 	Ready(context.Context) (bool, []string)
 	Healthy(context.Context) (bool, []string)
 	Status(context.Context) (mapgossip.Status, error)
+	Remove(ctx context.Context, member string) error
 }
 
 const (
@@ -40,6 +43,8 @@ const index = `mapgossip agent
 /debug/members   the members of the cluster
 /debug/maps      the replicated maps
 /debug/status    all of it
+
+POST /debug/members/NODE/remove   wait no longer for a member; from this host only
 `
 
 // health answers /healthz and /readyz.
@@ -54,6 +59,10 @@ type membersAnswer struct {
 
 type mapsAnswer struct {
 	Maps []mapgossip.MapStatus `json:"maps"`
+}
+
+type removedAnswer struct {
+	Removed string `json:"removed"`
 }
 
 type errorAnswer struct {
@@ -111,16 +120,53 @@ func newMux(n node, leaving <-chan struct{}) http.Handler {
 		status, err := n.Status(r.Context())
 		answerOr(w, status, err)
 	})
+	mux.HandleFunc("POST /debug/members/{node}/remove", func(w http.ResponseWriter, r *http.Request) {
+		if err := fromHere(r); err != nil {
+			answer(w, http.StatusForbidden, errorAnswer{err.Error()})
+			return
+		}
+		switch err := n.Remove(r.Context(), r.PathValue("node")); {
+		case errors.Is(err, mapgossip.ErrStopped), r.Context().Err() != nil:
+			answer(w, http.StatusServiceUnavailable, errorAnswer{err.Error()})
+		case err != nil:
+			answer(w, http.StatusConflict, errorAnswer{err.Error()})
+		default:
+			answer(w, http.StatusOK, removedAnswer{r.PathValue("node")})
+		}
+	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusNotFound, errorAnswer{"no such path; / lists what there is"})
 	})
-	return readOnly(mux)
+	return bounded(mux)
 }
 
-// readOnly lets GET and HEAD through, for as long as a node may take to answer.
-func readOnly(next http.Handler) http.Handler {
+// clientHost is the host that commands of this program ask for.
+const clientHost = "mapgossip"
+
+// fromHere refuses what changes something unless it comes from this host, and
+// not by way of a browser that another site has led here.
+func fromHere(r *http.Request) error {
+	if addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); !ok || addr.Network() != "unix" {
+		peer, err := netip.ParseAddrPort(r.RemoteAddr)
+		if err != nil || !peer.Addr().Unmap().IsLoopback() {
+			return errors.New("only from the agent's own host, over loopback or a unix socket")
+		}
+	}
+	host := r.Host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	if addr, err := netip.ParseAddr(host); host != clientHost && host != "localhost" && (err != nil || !addr.IsLoopback()) {
+		return fmt.Errorf("the request is for host %q: ask for localhost", r.Host)
+	}
+	return http.NewCrossOriginProtection().Check(r)
+}
+
+// bounded lets GET, HEAD and what changes something through, for as long as a
+// node may take to answer.
+func bounded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead && (r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/remove")) {
 			w.Header().Set("Allow", "GET, HEAD")
 			answer(w, http.StatusMethodNotAllowed, errorAnswer{"only GET and HEAD are answered"})
 			return

@@ -29,6 +29,12 @@ func (f fakeNode) Ready(context.Context) (bool, []string) { return f.status.Read
 func (f fakeNode) Healthy(context.Context) (bool, []string) {
 	return f.status.Healthy, f.status.Unhealthy
 }
+func (f fakeNode) Remove(_ context.Context, member string) error {
+	if member == "lb-1" {
+		return fmt.Errorf("remove member lb-1: %w", mapgossip.ErrMemberAlive)
+	}
+	return f.err
+}
 func (f fakeNode) Status(context.Context) (mapgossip.Status, error) { return f.status, f.err }
 
 // present is the time of the agent of all golden files.

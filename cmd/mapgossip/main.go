@@ -54,6 +54,7 @@ func commands() []command {
 		{"members", askCommand("members")},
 		{"maps", askCommand("maps")},
 		{"status", askCommand("status")},
+		{"remove", runRemove},
 		{"keygen", runKeygen},
 		{"version", runVersion},
 	}

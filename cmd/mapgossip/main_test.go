@@ -91,7 +91,7 @@ func TestReportOneLineAFault(t *testing.T) {
 }
 
 func TestUnknownCommand(t *testing.T) {
-	const all = "there are agent, members, maps, status, keygen, version; 'mapgossip help' says what they do\n"
+	const all = "there are agent, members, maps, status, remove, keygen, version; 'mapgossip help' says what they do\n"
 	for _, test := range []struct{ word, stderr string }{
 		{"agnet", "mapgossip: unknown command \"agnet\": did you mean agent?\n"},
 		{"memebrs", "mapgossip: unknown command \"memebrs\": did you mean members?\n"},
