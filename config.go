@@ -10,6 +10,7 @@ import (
 
 	"github.com/mapgossip/mapgossip/gossip"
 	"github.com/mapgossip/mapgossip/mapwatch"
+	"github.com/mapgossip/mapgossip/state"
 )
 
 // Defaults that DefaultConfig sets.
@@ -50,9 +51,10 @@ type Config struct {
 
 	Logger *slog.Logger // nil: discard
 
-	// Kernel, Transport and Now are this host's own when nil. Tests set them.
-	// A Kernel that is given stays the caller's to close.
+	// Kernel, Transport, StateFS and Now are this host's own when nil. Tests set
+	// them. A Kernel that is given stays the caller's to close.
 	Kernel    mapwatch.Kernel
+	StateFS   state.FS // in place of StateDir
 	Transport gossip.Transport
 	Now       func() time.Time
 }

@@ -67,8 +67,8 @@ func (n *Node) tendMap(b *boundMap, wall int64, ready bool) {
 	}
 	p.Tend(n.config.Node, wall, n.promise, alive, n.config.ForgetAfter)
 	b.tended(n.config.Node)
-	stable, _ := p.Stable(wall, n.config.ForgetAfter)
-	floor := min(stable, wall-int64(age))
+	stable, told, _ := p.Stable(wall, n.config.ForgetAfter)
+	floor := min(stable, told-int64(age))
 	if step := int64(min(age/floorSteps, maxFloorStep)); ready && floor >= p.Floor()+step {
 		b.store.Raise(floor, b.busy)
 		b.tended(n.config.Node)
@@ -86,6 +86,9 @@ func (n *Node) learn(b *boundMap, r crdt.Report, complete bool) {
 func (m *mirror) tended(self string) {
 	p := m.store.Progress()
 	m.above = crdt.Timestamp{Wall: max(p.Floor(), p.Has(self))}
+	if m.bound.Compare(m.above) > 0 {
+		m.above = m.bound
+	}
 }
 
 // busy reports whether a key's tombstone must stay because the kernel still

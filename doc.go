@@ -55,7 +55,35 @@
 // direction=send. What is done each second does not grow with the entries. A
 // scan costs one lookup in the store an element and a bit a slot.
 //
+// # Deletes
+//
+// A delete is remembered, as a tombstone, until every member has it and
+// Config.TombstoneMinAge has passed; then all forget it, within an exchange or
+// two. A member that crashed, or is out of reach, is waited for until
+// Config.ForgetAfter, Remove, or too many tombstones (twice the map's
+// max_entries, 65536 at least); one that left in order is not. Back after that,
+// it takes the cluster's state for every key that it did not change while it
+// was away, and keeps its own new writes and deletes.
+//
+// # Restarts
+//
+// With Config.StateDir entries, tombstones and members survive: each entry is
+// written down before the kernel map or another member gets it, so that kill -9
+// loses nothing. On the same kernel map, what differs from the entries is what
+// was changed while the Node was down: it is stamped at the start. Another
+// kernel map, after a reboot or because a loader made a new one, is filled from
+// the entries. Without, what the map holds at the start is the oldest there is:
+// it loses to all that the cluster knows.
+//
 // # Hazards
+//
+// HAZARD: a member that was given up on, and then is back, loses what it wrote in
+// the last moments before it was lost, if that reached nobody: what it wrote up
+// to when it was last seen counts as known to the others.
+//
+// HAZARD: without a state directory, a member that is back after it was given up
+// on can't tell what it changed: what is in its map and not in the cluster is
+// deleted. A delete that could not be applied to a frozen map is lost with it.
 //
 // HAZARD: a record's time is read in the hook, after the write, and a hook can
 // be held up. Records and applies of a key that are closer than 20 ms are

@@ -20,12 +20,14 @@ const closeness = int64(20 * time.Millisecond)
 // named boot are mapwatch.Kernel.Now, times named wall are nanoseconds since
 // 1970. The Node's owner goroutine is its only user.
 type mirror struct {
-	store  *crdt.Store
-	clock  *crdt.Clock    // shared by the maps of a Node
-	above  crdt.Timestamp // below and at which nothing is stamped any more
-	found  crdt.Timestamp // of what the map held before its first agent
-	member string
-	seed   maphash.Seed
+	store    *crdt.Store
+	clock    *crdt.Clock    // shared by the maps of a Node
+	above    crdt.Timestamp // below and at which nothing is stamped any more
+	found    crdt.Timestamp // of what the map held before its first agent
+	bound    crdt.Timestamp // what an earlier run stamped last
+	restored *restored      // nil: no earlier run, or it is all settled
+	member   string
+	seed     maphash.Seed
 
 	sends    bool // local changes become versions
 	applies  bool // entries are written to the kernel
@@ -39,6 +41,8 @@ type mirror struct {
 	refusal error     // why the kernel refused a write, the latest reason
 	ops     []mapwatch.Op
 	writing []crdt.Slot // of ops
+	turned  []crdt.Slot // of entries that the kernel refused, or has after all
+	imports []crdt.Slot // memory for scanned
 	next    [][]byte    // memory for ahead
 
 	// Keys in doubt are rare, and the store need not know them.
@@ -233,11 +237,16 @@ func (m *mirror) applied(ops []mapwatch.Op, slots []crdt.Slot, start, end int64)
 		if op.Err != nil {
 			m.counters.ApplyErrors++
 			m.refusal = op.Err
-			m.keys.set(slot, flagFailed)
+			if m.keys.set(slot, flagFailed) {
+				m.turned = append(m.turned, slot)
+			}
 			m.stall(slot)
 			continue
 		}
 		m.counters.Applied++
+		if m.keys.is(slot, flagFailed) {
+			m.turned = append(m.turned, slot)
+		}
 		m.keys.held(slot)
 		r := m.keys.remember(slot, end)
 		close := r.captured != 0 && start-r.captured < closeness
@@ -248,6 +257,14 @@ func (m *mirror) applied(ops []mapwatch.Op, slots []crdt.Slot, start, end int64)
 			m.unsettle(op.Key, end)
 		}
 	}
+}
+
+// takeTurned returns the entries that the kernel refused, or took after having
+// refused them, once. The slice is valid until the next call of applied.
+func (m *mirror) takeTurned() []crdt.Slot {
+	turned := m.turned
+	m.turned = m.turned[:0]
+	return turned
 }
 
 // retry asks for a look at, at most, limit entries that could not be applied:

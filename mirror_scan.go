@@ -37,10 +37,17 @@ func (m *mirror) beginScan(now int64) *scan {
 // to read them (boot). With importing set, keys that the store does not know
 // become entries of the oldest version there is: what a map held before its
 // first agent started loses to anything that the cluster knows.
-func (m *mirror) scanned(s *scan, keys, values []byte, n int, importing bool, at, now int64) {
+//
+// With importing set and entries of an earlier run at hand, they are compared
+// with these: in the same kernel map, what differs was written since; in another
+// one, nobody knows how old it is. It returns the slots of the entries that were
+// made, valid until the next call.
+func (m *mirror) scanned(s *scan, keys, values []byte, n int, importing bool, at, now int64) []crdt.Slot {
+	m.imports = m.imports[:0]
 	if n == 0 {
-		return
+		return nil
 	}
+	oldest := importing && (m.restored == nil || !m.restored.same)
 	kb, vb := len(keys)/n, len(values)/n
 	for i := range n {
 		if i%aheadKeys == 0 {
@@ -49,9 +56,12 @@ func (m *mirror) scanned(s *scan, keys, values []byte, n int, importing bool, at
 		key, found := keys[i*kb:(i+1)*kb], content{true, values[i*vb : (i+1)*vb]}
 		slot, known := m.store.Find(key)
 		if !known {
-			if counts := m.counts(found); counts && importing {
+			if counts := m.counts(found); counts && oldest {
 				// The error is a wrong size, which the scan's contract rules out.
-				_, _, _ = m.store.Merge(crdt.Entry{Key: key, Value: found.value, Version: crdt.Version{Time: m.found, Member: m.member}})
+				slot, won, _ := m.store.Merge(crdt.Entry{Key: key, Value: found.value, Version: crdt.Version{Time: m.found, Member: m.member}})
+				if won {
+					m.imports = append(m.imports, slot)
+				}
 			} else if counts {
 				m.differs(key, found, at, now)
 			}
@@ -66,10 +76,15 @@ func (m *mirror) scanned(s *scan, keys, values []byte, n int, importing bool, at
 			}
 			continue
 		}
-		if e, _ := m.store.At(slot); !found.equal(contentOf(e)) && (!e.Deleted || m.counts(found) || m.applies) {
+		e, _ := m.store.At(slot)
+		if found.equal(contentOf(e)) || importing && m.restored != nil && m.outdated(slot, found) {
+			continue
+		}
+		if !e.Deleted || m.counts(found) || m.applies {
 			m.differs(key, found, at, now)
 		}
 	}
+	return m.imports
 }
 
 // differs takes a key of which a scan read something else than the store says.
@@ -89,11 +104,12 @@ func (m *mirror) unseen(s *scan, now int64) (done bool) {
 			if slot >= s.slots {
 				break
 			}
-			if m.missing(slot, s.began) {
-				e, _ := m.store.At(slot)
-				m.find(e.Key, now)
-				found++
+			if !m.missing(slot, s.began) || m.restored != nil && m.outdated(slot, content{}) {
+				continue
 			}
+			e, _ := m.store.At(slot)
+			m.find(e.Key, now)
+			found++
 		}
 	}
 	return s.next == len(s.seen)

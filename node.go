@@ -54,6 +54,7 @@ type Node struct {
 	owned   bool // kernel is ours to close
 	watch   mapwatch.Watch
 	cluster *gossip.Cluster
+	keeper  *keeper // nil without a state directory
 	started time.Time
 
 	calls   chan func()
@@ -68,26 +69,28 @@ type Node struct {
 	upto   int64 // boot: records before it are processed
 	offset int64 // wall minus boot
 
-	promise  int64 // wall: nothing is stamped up to it any more
-	promised int64 // boot: when that was said
+	promise  int64    // wall: nothing is stamped up to it any more
+	promised int64    // boot: when that was said
+	known    []string // addresses of members, for the next run
 }
 
 // boundMap is one configured map with its kernel map and its mirror.
 type boundMap struct {
 	MapConfig
 	*mirror
-	index    int
-	kernel   mapwatch.Map
-	shape    mapwatch.Shape
-	imported bool // the first scan is done
-	scanning bool
-	rescan   bool // something was lost: scan as soon as the present scan is over
-	lastScan time.Time
-	forgot   int64       // boot: when quiet keys were last forgotten
-	won      []crdt.Slot // of the batch in hand: new entries, to be spread
-	gone     error       // why the kernel map is not bound
-	told     string      // the error that the log has
-	future   future
+	index     int
+	kernel    mapwatch.Map
+	shape     mapwatch.Shape
+	imported  bool // the first scan is done
+	scanning  bool
+	rescan    bool // something was lost: scan as soon as the present scan is over
+	lastScan  time.Time
+	scannedAt int64       // boot: lastScan, which the wall clock may leave far ahead
+	forgot    int64       // boot: when quiet keys were last forgotten
+	won       []crdt.Slot // of the batch in hand: new entries, to be spread
+	gone      error       // why the kernel map is not bound
+	told      string      // the error that the log has
+	future    future
 }
 
 // future is the latest entry that was refused because its time is too far ahead.
@@ -134,11 +137,14 @@ func New(config Config) (_ *Node, err error) {
 	if err := n.openMaps(); err != nil {
 		return nil, err
 	}
+	if err := n.openState(); err != nil {
+		return nil, err
+	}
 	handles := make([]mapwatch.Map, len(n.maps))
 	for i, b := range n.maps {
 		handles[i] = b.kernel
 	}
-	if n.watch, err = n.kernel.Watch(handles, mapwatch.Options{Mode: config.Capture}); err != nil {
+	if n.watch, err = n.kernel.Watch(handles, mapwatch.Options{Mode: config.Capture, Pins: config.CapturePins}); err != nil {
 		return nil, fmt.Errorf("capture map changes: %w", err)
 	}
 	if n.config.ScanInterval == 0 {
@@ -302,6 +308,7 @@ func (n *Node) Close() error {
 		if n.watch != nil {
 			errs = append(errs, n.watch.Close())
 		}
+		errs = append(errs, n.closeState())
 		for _, b := range n.maps {
 			errs = append(errs, b.kernel.Close())
 		}

@@ -39,7 +39,7 @@ func (n *Node) own(ctx context.Context) {
 		case f := <-n.calls:
 			f()
 		case <-housekeeping.C:
-			n.housekeep()
+			n.housekeep(ctx)
 		case <-scanning.C:
 			n.scanDue(ctx)
 		case <-settling.C:
@@ -107,6 +107,7 @@ func (n *Node) spread(b *boundMap, slots []crdt.Slot, from string) {
 	if len(slots) == 0 {
 		return
 	}
+	n.journal(b, slots)
 	n.cluster.Spread(b.Name, slots, from)
 }
 
@@ -161,12 +162,13 @@ func (n *Node) writeDue() {
 			start := n.kernel.Now()
 			b.kernel.Apply(ops)
 			b.applied(ops, slots, start, n.kernel.Now())
+			n.journal(b, b.takeTurned())
 		}
 	}
 }
 
 // housekeep does what is due now and then.
-func (n *Node) housekeep() {
+func (n *Node) housekeep(ctx context.Context) {
 	n.measureOffset()
 	now := n.kernel.Now()
 	n.tend()
@@ -180,13 +182,14 @@ func (n *Node) housekeep() {
 		b.note(b.kernel.Current())
 		n.tell(b)
 	}
+	n.keep(ctx)
 }
 
 // scanDue starts the scans whose time has come.
 func (n *Node) scanDue(ctx context.Context) {
-	now := n.config.Now()
+	now := n.kernel.Now()
 	for _, b := range n.maps {
-		if b.rescan || now.Sub(b.lastScan) >= n.config.ScanInterval {
+		if b.rescan || now-b.scannedAt >= int64(n.config.ScanInterval) {
 			n.startScan(ctx, b)
 		}
 	}
@@ -234,7 +237,7 @@ func (n *Node) startScan(ctx context.Context, b *boundMap) {
 		_ = n.call(ctx, func() {
 			b.scanning = false
 			if err == nil {
-				b.lastScan = n.config.Now()
+				b.lastScan, b.scannedAt = n.config.Now(), n.kernel.Now()
 			} else {
 				b.rescan = true
 			}
@@ -252,7 +255,7 @@ func (n *Node) scan(ctx context.Context, b *boundMap, importing bool) error {
 	at := n.kernel.Now() // no chunk was read before this
 	err := b.kernel.Scan(ctx, func(keys, values []byte, count int) error {
 		err := n.call(ctx, func() {
-			b.scanned(s, keys, values, count, importing, at, n.kernel.Now())
+			n.journal(b, b.scanned(s, keys, values, count, importing, at, n.kernel.Now()))
 			if len(b.lookedAt) > 0 {
 				n.watch.Barrier()
 			}
@@ -271,13 +274,17 @@ func (n *Node) scan(ctx context.Context, b *boundMap, importing bool) error {
 	return n.call(ctx, func() { b.counters.Scans++ })
 }
 
-// importMaps takes what the maps held before this Node as the oldest there is.
+// importMaps takes what the maps held before this Node as the oldest there is,
+// or, with the entries of an earlier run, what differs from these as written
+// since.
 func (n *Node) importMaps(ctx context.Context) error {
 	for _, b := range n.maps {
 		if err := n.scan(ctx, b, true); err != nil {
 			return err
 		}
-		if err := n.call(ctx, func() { b.imported, b.lastScan = true, n.config.Now() }); err != nil {
+		if err := n.call(ctx, func() {
+			b.imported, b.restored, b.lastScan, b.scannedAt = true, nil, n.config.Now(), n.kernel.Now()
+		}); err != nil {
 			return err
 		}
 		live, _ := 0, 0

@@ -1,7 +1,9 @@
 package mapgossip
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -25,18 +27,19 @@ func (r replica) on(ctx context.Context, name string, f func(*boundMap)) error {
 // applies them. It returns when all that is done: this is the back-pressure. The
 // owner has other things to do after each mergeLimit of them. Entries, keys and
 // values are used during the call only.
-func (r replica) Merge(ctx context.Context, name, from string, entries []crdt.Entry) error {
+func (r replica) Merge(ctx context.Context, name, from string, entries []crdt.Entry) (deleted []crdt.Entry, err error) {
 	for {
 		some := entries[:min(len(entries), mergeLimit)]
-		err := r.on(ctx, name, func(b *boundMap) { r.n.merge(b, from, some) })
+		err := r.on(ctx, name, func(b *boundMap) { deleted = append(deleted, r.n.merge(b, from, some)...) })
 		if entries = entries[len(some):]; err != nil || len(entries) == 0 {
-			return err
+			return deleted, err
 		}
 	}
 }
 
-// merge takes entries of another member. What they ask to be written is due.
-func (n *Node) merge(b *boundMap, from string, entries []crdt.Entry) {
+// merge takes entries of another member. What they ask to be written is due. It
+// returns tombstones for those that were deleted and forgotten.
+func (n *Node) merge(b *boundMap, from string, entries []crdt.Entry) (deleted []crdt.Entry) {
 	wall, now := n.config.Now().UnixNano(), n.kernel.Now()
 	for i := range entries {
 		if i%aheadKeys == 0 {
@@ -50,6 +53,10 @@ func (n *Node) merge(b *boundMap, from string, entries []crdt.Entry) {
 			continue
 		}
 		slot, won, err := b.remote(*e, now)
+		if errors.Is(err, crdt.ErrDeleted) {
+			deleted = append(deleted, crdt.Entry{Key: bytes.Clone(e.Key), Version: e.Version, Deleted: true})
+			continue
+		}
 		if err != nil {
 			n.log.Warn("refuse entry", "map", b.Name, "from", from, "error", err)
 			continue
@@ -61,6 +68,7 @@ func (n *Node) merge(b *boundMap, from string, entries []crdt.Entry) {
 	n.spread(b, b.won, from)
 	b.won = b.won[:0]
 	n.writeDue()
+	return deleted
 }
 
 // Learn takes over what another member told of its progress.

@@ -22,7 +22,7 @@ func TestMergeLargeBatch(t *testing.T) {
 		for i := range entries {
 			entries[i] = remoteEntry(i, time.Now().UnixNano())
 		}
-		if err := (replica{n.Node}).Merge(t.Context(), "flows", "other", entries); err != nil {
+		if _, err := (replica{n.Node}).Merge(t.Context(), "flows", "other", entries); err != nil {
 			t.Fatal(err)
 		}
 		for i := range entries {

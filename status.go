@@ -79,6 +79,7 @@ type Status struct {
 	Unhealthy     []string     `json:"unhealthy"`
 	InSync        bool         `json:"in_sync"` // ready, every member that did not leave is alive, and was equal at the last exchange with it
 	Conflicts     []string     `json:"conflicts"`
+	StateError    string       `json:"state_error"` // why nothing survives a restart although there is a state directory
 	Members       []Member     `json:"members"`
 	Maps          []MapStatus  `json:"maps"`
 	Network       gossip.Stats `json:"network"`
@@ -144,7 +145,7 @@ func (n *Node) mapStatus(b *boundMap, refused string) MapStatus {
 	if floor := p.Floor(); floor > 0 {
 		s.Floor = time.Unix(0, floor).UTC()
 	}
-	if stable, last := p.Stable(wall, n.config.ForgetAfter); stable < wall-int64(n.config.TombstoneMinAge) {
+	if stable, _, last := p.Stable(wall, n.config.ForgetAfter); stable < wall-int64(n.config.TombstoneMinAge) {
 		s.HeldBackBy = last
 	}
 	c := n.watch.Counts(b.index)
@@ -188,6 +189,9 @@ func (n *Node) Ready(ctx context.Context) (bool, []string) {
 // needs a human.
 func (n *Node) Healthy(ctx context.Context) (bool, []string) {
 	reasons := n.cluster.Conflicts()
+	if broken := n.stateError(); broken != "" {
+		reasons = append(reasons, broken)
+	}
 	maps, err := n.Maps(ctx)
 	if err != nil {
 		return false, append(reasons, err.Error())
@@ -200,6 +204,17 @@ func (n *Node) Healthy(ctx context.Context) (bool, []string) {
 	return len(reasons) == 0, reasons
 }
 
+// stateError says why the state directory keeps nothing at present.
+func (n *Node) stateError() string {
+	if n.keeper == nil {
+		return ""
+	}
+	if err := n.keeper.dir.Broken(); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
 // Status returns everything at once.
 func (n *Node) Status(ctx context.Context) (Status, error) {
 	maps, err := n.Maps(ctx)
@@ -209,8 +224,9 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	s := Status{
 		Node: n.config.Node, Cluster: n.config.Cluster, Version: n.config.Version, Started: n.started,
 		Capture: string(n.watch.Mode()), CaptureReason: n.watch.Reason(),
-		Conflicts: append([]string{}, n.cluster.Conflicts()...),
-		Members:   n.Members(), Maps: maps, Network: n.cluster.Stats(),
+		Conflicts:  append([]string{}, n.cluster.Conflicts()...),
+		StateError: n.stateError(),
+		Members:    n.Members(), Maps: maps, Network: n.cluster.Stats(),
 	}
 	s.Ready, s.NotReady = n.Ready(ctx)
 	s.InSync = s.Ready && len(n.cluster.Refused()) == 0

@@ -15,6 +15,14 @@
 // A [Clock] makes timestamps, a [Store] holds the entries of one map, a [Digest]
 // tells whether two stores are equal, and the digests of [Buckets] where not.
 //
+// A tombstone goes once every member has it, which a store's [Progress] tells:
+// members report up to what time their stores have everything, the least of that
+// becomes the floor of all, and below it there are no tombstones. What comes
+// later of a key that was deleted so is known by its version: the store had it,
+// or a newer one, and has nothing now ([Progress.Covers]). This is causal
+// stability by time (Baquero, Almeida, Shoker: Making Operation-based CRDTs
+// Operation-based, 2014), for versions that members promise not to stamp below.
+//
 // What is promised: stores that merged the same entries are equal; the entry of
 // a key never becomes a smaller one; every value in a store came from some
 // Merge; memory is a function of the entries held. What is not: that concurrent
@@ -56,8 +64,18 @@
 // never be beaten by a later one. Observe first, merge what was not refused.
 //
 // HAZARD: two members start with different values of a key, both found in their
-// maps and stamped with the zero Timestamp. The greater member ID wins, which
-// means nothing; any real write or delete beats both.
+// maps ([Found]). The one that started first wins, which means little; any real
+// write or delete beats both.
+//
+// HAZARD: a member stamps at or below what it promised (Mark.Has), because its
+// clock was set back and its Progress was lost. Such a write counts as deleted
+// where the floor has passed it and its key is unknown. [Clock.Stamp] after the
+// promise keeps it; a member that lost its Progress learns its promise from the
+// first other member.
+//
+// HAZARD: two clusters that never met, or a member that was waited for no
+// longer and lost what it knew, come with entries of keys that the others
+// deleted and forgot. Nothing tells them from new ones: they are merged.
 //
 // HAZARD: digests collide. Two different stores have equal digests with
 // probability 2^-128, two different buckets with 2^-64. The members then believe
@@ -67,8 +85,8 @@
 // who can choose whole entries, timestamps included, can make different sets of
 // them with equal digests, and so keep two members apart. Who can only choose
 // keys and values is in a worse place, because the time of a captured change is
-// some nanosecond of a kernel's clock; but entries found at first start all have
-// the zero Timestamp. A digest is for members that trust each other and what
+// some nanosecond of a kernel's clock; but entries found at first start have
+// nearly the same. A digest is for members that trust each other and what
 // their maps held at first start; it authenticates nothing.
 //
 // HAZARD: the encoding of an entry or one of the hashes changes between

@@ -180,15 +180,25 @@ func (p *Progress) counts(m *Mark, now int64, forget time.Duration) bool {
 }
 
 // Stable returns up to when the stores of all members that count have
-// everything, as far as they told, and which of them is the last.
-func (p *Progress) Stable(now int64, forget time.Duration) (stable int64, last string) {
-	stable = math.MaxInt64
+// everything, as far as they told, and which of them is the last. told is the
+// earliest of the times at which they did, each by its own clock: the age of a
+// tombstone counts from there, so that one fast clock makes none old. Zeros if
+// no member counts.
+func (p *Progress) Stable(now int64, forget time.Duration) (stable, told int64, last string) {
+	stable, told = math.MaxInt64, math.MaxInt64
 	for name, m := range p.marks {
-		if p.counts(m, now, forget) && (m.Stable < stable || m.Stable == stable && name < last) {
+		if !p.counts(m, now, forget) {
+			continue
+		}
+		told = min(told, m.Told)
+		if m.Stable < stable || m.Stable == stable && name < last {
 			stable, last = m.Stable, name
 		}
 	}
-	return stable, last
+	if last == "" {
+		return 0, 0, ""
+	}
+	return stable, told, last
 }
 
 // mark returns the member's mark, a new one if need be.

@@ -2,6 +2,7 @@ package crdt_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -124,18 +125,9 @@ func (w *world) exchange(a, b *actor, cut bool) {
 		side.a.store.Progress().Learn(side.r, false, w.now)
 		side.a.raise(side.r)
 	}
-	fromA, dropA := w.surplus(a, b, rb)
-	fromB, dropB := w.surplus(b, a, ra)
-	for _, e := range slices.Concat(fromB, dropA) {
-		if !cut || w.dice.IntN(2) == 0 {
-			_, _, _ = a.store.Merge(e)
-		}
-	}
-	for _, e := range slices.Concat(fromA, dropB) {
-		if !cut || w.dice.IntN(2) == 0 {
-			_, _, _ = b.store.Merge(e)
-		}
-	}
+	fromA, fromB := w.surplus(a, b), w.surplus(b, a)
+	w.send(b, a, fromB, cut)
+	w.send(a, b, fromA, cut)
 	if cut {
 		return
 	}
@@ -145,24 +137,28 @@ func (w *world) exchange(a, b *actor, cut bool) {
 	b.raise(ra)
 }
 
-// surplus is what a has and b lacks: what is to be sent, and what b had deleted,
-// as tombstones for a.
-func (w *world) surplus(a, b *actor, rb crdt.Report) (send, drop []crdt.Entry) {
-	there := crdt.ProgressOf(rb)
+// surplus is what a has and b lacks.
+func (w *world) surplus(a, b *actor) (entries []crdt.Entry) {
 	for e := range a.store.All() {
-		f, known := b.store.Get(e.Key)
-		if known && f.Compare(e) >= 0 {
+		if f, known := b.store.Get(e.Key); known && f.Compare(e) >= 0 {
 			continue
 		}
 		e.Key, e.Value = slices.Clone(e.Key), slices.Clone(e.Value)
-		switch {
-		case !there.Covers(e.Version):
-			send = append(send, e)
-		case !e.Deleted:
-			drop = append(drop, crdt.Entry{Key: e.Key, Deleted: true, Version: e.Version})
+		entries = append(entries, e)
+	}
+	return entries
+}
+
+// send merges entries of one member on another, which tells what was deleted.
+func (w *world) send(from, to *actor, entries []crdt.Entry, cut bool) {
+	for _, e := range entries {
+		if cut && w.dice.IntN(2) == 0 {
+			continue
+		}
+		if _, _, err := to.store.Merge(e); errors.Is(err, crdt.ErrDeleted) && w.dice.IntN(5) > 0 {
+			_, _, _ = from.store.Merge(crdt.Entry{Key: e.Key, Deleted: true, Version: e.Version})
 		}
 	}
-	return send, drop
 }
 
 // tend is a Node's housekeeping.
@@ -175,8 +171,8 @@ func (w *world) tend(a *actor) {
 	}
 	p := a.store.Progress()
 	p.Tend(a.name, w.now, w.now-1e9, alive, w.forget)
-	stable, _ := p.Stable(w.now, w.forget)
-	if floor := min(stable, w.now-w.age); floor > p.Floor() {
+	stable, told, _ := p.Stable(w.now, w.forget)
+	if floor := min(stable, told-w.age); floor > p.Floor() {
 		a.store.Raise(floor, idle)
 	}
 }

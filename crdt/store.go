@@ -12,6 +12,10 @@ import (
 // tombstone that has a value, a member ID that is empty or too long.
 var ErrShape = errors.New("entry does not fit the map")
 
+// ErrDeleted: the entry is of a key that was deleted, and the tombstone is gone
+// because all members had it. Whoever has the entry still should delete it.
+var ErrDeleted = errors.New("entry was deleted")
+
 // Store holds the winning entry of each key of one map, tombstones included.
 // It is not safe for concurrent use, not even for reading while another
 // goroutine merges: one goroutine owns it.
@@ -80,8 +84,9 @@ type Slot uint32
 // merged in any order, any number of times, leave the same store, as long as the
 // floor stays where it is: merging is commutative, associative and idempotent.
 //
-// What was deleted stays deleted: an entry of an unknown key is not taken in if
-// it is a tombstone at or below the floor of Progress, or if Progress covers it.
+// What was deleted stays deleted: of an unknown key, a tombstone at or below the
+// floor of Progress is not taken in, and neither is a value that Progress covers,
+// with ErrDeleted.
 //
 // An entry that does not fit is refused with an error that wraps ErrShape, a
 // timestamp before 1970 with one that wraps ErrMalformed; the store is as
@@ -95,9 +100,14 @@ func (s *Store) Merge(e Entry) (slot Slot, changed bool, err error) {
 	b, tag := &s.buckets[BucketOf(e.Key)], s.tag(e.Key)
 	i, found := s.find(b, tag, e.Key)
 	if !found {
-		if s.dead(&e) {
-			s.refused++
-			return 0, false, nil
+		if s.progress.below(e.Version.Time.Wall) {
+			switch {
+			case e.Deleted:
+				return 0, false, nil
+			case s.progress.Covers(e.Version):
+				s.refused++
+				return 0, false, ErrDeleted
+			}
 		}
 		i = s.add(&e)
 		b.insert(tag, i)

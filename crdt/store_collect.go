@@ -7,6 +7,13 @@ package crdt
 // Progress of the store's map. Marks may be changed, the floor only by Raise.
 func (s *Store) Progress() *Progress { return &s.progress }
 
+// Resume makes the store's Progress that of an earlier run, whose entries were
+// merged before: it would cover them. busy is as for Raise.
+func (s *Store) Resume(r Report, busy func(Slot) bool) {
+	s.progress = *ProgressOf(Report{Marks: r.Marks})
+	s.Raise(r.Floor, busy)
+}
+
 // Raise moves the floor up (a lower one changes nothing): the tombstones at or
 // below it are buried, and those that busy does not hold are removed. It looks
 // at every record, some 5 ms for a million.
@@ -52,20 +59,13 @@ func (s *Store) Clear(busy func(Slot) bool) {
 // Buried returns how many tombstones wait to be removed.
 func (s *Store) Buried() int { return len(s.graves) }
 
-// Collected returns how many tombstones were removed, and Refused how many
-// entries were not taken because they had been deleted.
+// Collected returns how many tombstones were removed.
 func (s *Store) Collected() uint64 { return s.collected }
 
-// Refused returns how many entries Merge did not take because they had been
-// deleted.
+// Refused returns how many entries Merge refused with ErrDeleted.
 func (s *Store) Refused() uint64 { return s.refused }
 
 func (s *Store) buried(r record) bool { return r.deleted() && s.progress.below(r.time().Wall) }
-
-// dead reports whether an entry of an unknown key is to be left out.
-func (s *Store) dead(e *Entry) bool {
-	return s.progress.below(e.Version.Time.Wall) && (e.Deleted || s.progress.Covers(e.Version))
-}
 
 // remove takes record i, a buried tombstone, out of the store.
 func (s *Store) remove(i uint32) {

@@ -75,9 +75,9 @@ type trivial struct {
 	merged atomic.Int64
 }
 
-func (r *trivial) Merge(_ context.Context, _, _ string, entries []crdt.Entry) error {
+func (r *trivial) Merge(_ context.Context, _, _ string, entries []crdt.Entry) ([]crdt.Entry, error) {
 	r.merged.Add(int64(len(entries)))
-	return nil
+	return nil, nil
 }
 
 func (r *trivial) Learn(context.Context, string, crdt.Report, bool) error { return nil }

@@ -22,7 +22,9 @@ type Replica interface {
 	// when they are merged: this is the back-pressure on that member. The
 	// entries, their keys and their values are valid during the call only,
 	// also when it returns early because ctx ended; strings may be kept.
-	Merge(ctx context.Context, mapName string, from string, entries []crdt.Entry) error
+	// deleted are those that had been deleted (crdt.ErrDeleted), as tombstones of
+	// the same versions, with keys of their own: the member is told.
+	Merge(ctx context.Context, mapName string, from string, entries []crdt.Entry) (deleted []crdt.Entry, err error)
 	// Read calls fn with the map's store, which fn only reads, keeps nothing
 	// of, and leaves within some milliseconds: merges wait for it.
 	Read(ctx context.Context, mapName string, fn func(*crdt.Store)) error

@@ -55,9 +55,11 @@ func entryBytes(spec *Map) int { return timestampBytes + 3 + spec.KeyBytes + spe
 // false if the frame would grow over limit bytes. The first entry always fits.
 func (c *columns) addSlot(s *crdt.Store, slot crdt.Slot, limit int) bool {
 	e, ok := s.At(slot)
-	if !ok {
-		return true
-	}
+	return !ok || c.addEntry(slot, e, limit)
+}
+
+// addEntry is addSlot for an entry that the caller has at hand.
+func (c *columns) addEntry(slot crdt.Slot, e crdt.Entry, limit int) bool {
 	if len(c.slots) > 0 && (c.size+entryBytes(c.spec)+len(e.Version.Member)+3 > limit || len(c.slots) >= maxOrigins) {
 		return false
 	}

@@ -52,6 +52,12 @@
 // A member that is not ready runs one session at a time, and the others leave
 // it to begin, so that it gets the map once.
 //
+// With its digests a member reports its Progress (package crdt): up to when its
+// store has whose entries, and what others told of theirs. Equal digests and
+// complete sessions raise that, and once all have a tombstone, it goes
+// everywhere. An entry that was deleted so is answered with a tombstone of its
+// own version, which deletes it where it came from.
+//
 // Sums and fingerprints are salted by the session, so that a collision does not
 // last. Batches have at most 1 MiB unacknowledged, in frames of 192 KiB. A
 // session that was cut is not resumed: the next one finds less that differs.

@@ -3,6 +3,8 @@ package gossip
 import (
 	"errors"
 	"time"
+
+	"github.com/mapgossip/mapgossip/crdt"
 )
 
 const (
@@ -241,16 +243,35 @@ func (c *Cluster) merge(p *peer, b batch) {
 		c.requestExchange(p) // tells both about their shapes
 		return
 	}
-	if err := c.replica.Merge(p.ctx, b.Map, p.Node, b.Entries); err != nil {
+	deleted, err := c.replica.Merge(p.ctx, b.Map, p.Node, b.Entries)
+	if err != nil {
 		if p.ctx.Err() == nil {
 			c.counters.mergeErrors.Add(1)
 			c.log.Debug("batch not merged", "map", b.Map, "member", p.Node, "error", err)
 		}
 		return
 	}
+	c.tellDeleted(p, spec, deleted)
 	c.counters.entriesIn.Add(uint64(len(b.Entries)))
 	if b.Session != 0 {
 		c.counters.syncEntriesIn.Add(uint64(len(b.Entries)))
 		p.withSession(b.Session, (*session).progress)
+	}
+}
+
+// tellDeleted sends tombstones for what a member has still although it was
+// deleted. Where they get lost, the next exchange has to find it again.
+func (c *Cluster) tellDeleted(p *peer, spec *Map, deleted []crdt.Entry) {
+	if len(deleted) == 0 {
+		return
+	}
+	cols := c.columns.Get().(*columns)
+	defer c.columns.Put(cols)
+	for len(deleted) > 0 {
+		cols.reset(c.name, spec)
+		for len(deleted) > 0 && cols.addEntry(0, deleted[0], bulkBytes) {
+			deleted = deleted[1:]
+		}
+		_ = c.sendStream(p, cols.encode(0, true, 0)) // counted
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,7 +34,7 @@ func newReplica(node string, maps []Map) *replica {
 	return r
 }
 
-func (r *replica) Merge(ctx context.Context, name, from string, entries []crdt.Entry) error {
+func (r *replica) Merge(ctx context.Context, name, from string, entries []crdt.Entry) (deleted []crdt.Entry, err error) {
 	r.mu.Lock()
 	block := r.block
 	r.merging++
@@ -50,8 +51,12 @@ func (r *replica) Merge(ctx context.Context, name, from string, entries []crdt.E
 	var fresh []crdt.Slot
 	for _, e := range entries {
 		slot, changed, err := r.stores[name].Merge(e)
+		if errors.Is(err, crdt.ErrDeleted) {
+			deleted = append(deleted, crdt.Entry{Key: bytes.Clone(e.Key), Version: e.Version, Deleted: true})
+			continue
+		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if changed {
 			fresh = append(fresh, slot)
@@ -59,7 +64,7 @@ func (r *replica) Merge(ctx context.Context, name, from string, entries []crdt.E
 	}
 	r.merged += len(entries)
 	r.cluster.Spread(name, fresh, from)
-	return nil
+	return deleted, nil
 }
 
 func (r *replica) Learn(_ context.Context, name string, report crdt.Report, complete bool) error {

@@ -32,9 +32,8 @@ type session struct {
 	id     uint64
 	peer   *peer
 	spec   *Map
-	ours   bool           // begun by this member
-	theirs crdt.Report    // the member's Progress when the session began
-	there  *crdt.Progress // the same, to ask
+	ours   bool        // begun by this member
+	theirs crdt.Report // the member's Progress when the session began
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	window *semaphore.Weighted
@@ -108,9 +107,6 @@ func (p *peer) withSession(id uint64, fn func(*session)) {
 		fn(found)
 	}
 }
-
-// heard notes how far the other side was when the session began.
-func (s *session) heard(r crdt.Report) { s.theirs, s.there = r, crdt.ProgressOf(r) }
 
 func (s *session) progress() {
 	if s.ctx.Err() == nil {
@@ -196,7 +192,7 @@ func (c *Cluster) handleSyncStart(p *peer, start syncStart) {
 	c.counters.syncSessions.Add(1)
 	serve := func() {
 		defer c.serving.Add(-1)
-		s.heard(start.Progress)
+		s.theirs = start.Progress
 		s.close(c.serve(s, start.Digests))
 	}
 	c.mu.Lock()

@@ -1,7 +1,6 @@
 package gossip
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -30,7 +29,7 @@ func (c *Cluster) begin(s *session) error {
 	if !ok {
 		return fmt.Errorf("%T instead of the buckets that differ", message)
 	}
-	s.heard(want.Progress)
+	s.theirs = want.Progress
 	var whole, narrow []int
 	for _, b := range bucketList(want.Buckets) {
 		switch {
@@ -156,10 +155,8 @@ func bucketsPerRead(total int) int {
 	return max(1, min(crdt.Buckets, readEntries*crdt.Buckets/max(total, 1)))
 }
 
-// ship sends the entries in the slots, which the other side lacks, in as many
-// frames as needed. What it lacks because it was deleted there is deleted here.
+// ship sends the entries in the slots, in as many frames as needed.
 func (c *Cluster) ship(s *session, slots []crdt.Slot) error {
-	var deleted []crdt.Entry
 	cols := c.columns.Get().(*columns)
 	defer c.columns.Put(cols)
 	for len(slots) > 0 {
@@ -170,16 +167,8 @@ func (c *Cluster) ship(s *session, slots []crdt.Slot) error {
 		}
 		cols.reset(c.name, s.spec)
 		err := c.replica.Read(s.ctx, s.spec.Name, func(store *crdt.Store) {
-			for ; len(slots) > 0; slots = slots[1:] {
-				e, known := store.At(slots[0])
-				if known && s.there.Covers(e.Version) {
-					if !e.Deleted {
-						// A tombstone of the very version wins over it and over nothing newer.
-						deleted = append(deleted, crdt.Entry{Key: bytes.Clone(e.Key), Version: e.Version, Deleted: true})
-					}
-				} else if !cols.addSlot(store, slots[0], bulkBytes) {
-					break
-				}
+			for len(slots) > 0 && cols.addSlot(store, slots[0], bulkBytes) {
+				slots = slots[1:]
 			}
 		})
 		if err != nil || len(cols.slots) == 0 {
@@ -201,10 +190,7 @@ func (c *Cluster) ship(s *session, slots []crdt.Slot) error {
 		}
 		c.counters.syncEntriesOut.Add(uint64(len(cols.slots)))
 	}
-	if len(deleted) == 0 {
-		return nil
-	}
-	return c.replica.Merge(s.ctx, s.spec.Name, s.peer.Node, deleted)
+	return nil
 }
 
 // bucketDigests returns a digest of each bucket, the Progress at that moment,

@@ -23,15 +23,15 @@ type replica struct {
 	store *crdt.Store
 }
 
-func (r *replica) Merge(_ context.Context, _, _ string, entries []crdt.Entry) error {
+func (r *replica) Merge(_ context.Context, _, _ string, entries []crdt.Entry) ([]crdt.Entry, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, e := range entries {
 		if _, _, err := r.store.Merge(e); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 func (r *replica) Learn(context.Context, string, crdt.Report, bool) error { return nil }
@@ -57,7 +57,8 @@ func (r *replica) write(n, keys uint64, wall int64) error {
 		v[0] = byte(wall)
 		entries = append(entries, crdt.Entry{Key: k[:], Value: v[:], Version: crdt.Version{Time: crdt.Timestamp{Wall: wall}, Member: "writer"}})
 	}
-	return r.Merge(context.Background(), "", "", entries)
+	_, err := r.Merge(context.Background(), "", "", entries)
+	return err
 }
 
 // side is one of the two members of differRow.

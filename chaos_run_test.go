@@ -1,0 +1,503 @@
+package mapgossip
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"testing/synctest"
+	"time"
+
+	"github.com/mapgossip/mapgossip/crdt"
+	"github.com/mapgossip/mapgossip/gossip"
+	"github.com/mapgossip/mapgossip/gossip/simnet"
+	"github.com/mapgossip/mapgossip/mapwatch"
+	"github.com/mapgossip/mapgossip/mapwatch/fake"
+)
+
+const (
+	chaosGlance = time.Second          // stores are looked at so often
+	chaosSlack  = 5 * time.Millisecond // between a write and what its hook's time becomes
+	chaosHeal   = 100 * time.Second    // for all to be equal once all is well
+	chaosRevive = time.Second          // after which an agent that gave up is started again
+)
+
+// chaosRun is a story while it is told.
+type chaosRun struct {
+	chaosStory
+	net     *simnet.Network
+	hosts   []*chaosHost
+	history *chaosHistory
+	log     *slog.Logger
+	begin   time.Time
+	link    simnet.Link // at this moment
+	whole   bool        // the network is, at this moment
+	stalled int
+	guest   *simnet.Transport // a stranger
+	graves  []*chaosAgent     // killed, ending by themselves
+	healing bool
+	told    func(format string, args ...any)
+	took    time.Duration // from the healing until all were equal
+}
+
+// tellChaos tells a story, in a bubble of its own, and returns the first rule
+// that it broke. The error begins with the rule's name.
+func tellChaos(s chaosStory, log *slog.Logger, told func(string, ...any)) (took time.Duration, err error) {
+	c := &chaosRun{chaosStory: s, net: simnet.New(s.seed, s.link), history: newChaosHistory(), log: log, link: s.link, whole: true, told: told}
+	c.history.disks = chaosFeatures.disks && s.disks
+	for i := range s.members {
+		c.hosts = append(c.hosts, newChaosHost(i, &c.chaosStory))
+	}
+	defer c.end()
+	err = c.run()
+	return c.took, err
+}
+
+func (c *chaosRun) end() {
+	for _, h := range c.hosts {
+		if h.agent != nil {
+			c.graves = append(c.graves, h.kill())
+		}
+	}
+	for _, a := range c.graves {
+		a.gate.slow.Store(0)
+		<-a.ended
+		a.stop()
+	}
+	for _, h := range c.hosts {
+		h.kernel.Close()
+	}
+	if c.guest != nil {
+		c.guest.Shutdown()
+	}
+	pass(time.Minute) // memberlist's probes outlive its Shutdown
+}
+
+// chaosEvent is a step, or a part of one.
+type chaosEvent struct {
+	at   time.Duration
+	step chaosStep
+	do   func() error
+}
+
+func (c *chaosRun) run() error {
+	for _, h := range c.hosts {
+		if !slices.Contains(c.absent, h.index) {
+			if err := c.start(h); err != nil {
+				return err
+			}
+		}
+	}
+	c.begin = time.Now()
+	if err := c.pass(3 * time.Second); err != nil {
+		return err
+	}
+	c.begin = time.Now()
+	var events []chaosEvent
+	for _, s := range c.steps {
+		if s.verb == "burst" {
+			events = append(events, c.burst(s)...)
+		} else {
+			events = append(events, chaosEvent{s.at, s, func() error { return c.do(s) }})
+		}
+	}
+	slices.SortStableFunc(events, func(a, b chaosEvent) int { return int(a.at - b.at) })
+	for _, e := range events {
+		if err := c.pass(e.at - time.Since(c.begin)); err != nil {
+			return err
+		}
+		if e.step.verb != "" {
+			c.told("%v %s", time.Since(c.begin), e.step)
+		}
+		if err := e.do(); err != nil {
+			return fmt.Errorf("%w (in %s)", err, e.step)
+		}
+		if e.step.verb != "" {
+			if err := c.glance(); err != nil {
+				return err
+			}
+		}
+	}
+	return c.finish()
+}
+
+// pass lets time pass, and looks at the stores meanwhile.
+func (c *chaosRun) pass(d time.Duration) error {
+	for end := time.Now().Add(d); ; {
+		left := min(time.Until(end), chaosGlance)
+		if left <= 0 {
+			return nil
+		}
+		pass(left)
+		if err := c.glance(); err != nil {
+			return err
+		}
+	}
+}
+
+// glance buries agents that ended and looks at all stores.
+func (c *chaosRun) glance() error {
+	synctest.Wait()
+	for _, h := range c.hosts {
+		if err := c.reap(h); err != nil {
+			return err
+		}
+		if err := c.observe(h); err != nil {
+			return fmt.Errorf("%w (seen on %s %v after the beginning)", err, chaosID(h.index), time.Since(c.begin))
+		}
+	}
+	return nil
+}
+
+// observe takes what is new in a host's store.
+func (c *chaosRun) observe(h *chaosHost) error {
+	store := h.store()
+	if store == nil {
+		return nil
+	}
+	m := h.agent.node.maps[0].mirror
+	if n := len(m.unsettled); n > c.keys*2+c.room*c.members {
+		return fmt.Errorf("queues: %d unsettled keys", n)
+	}
+	digest := store.Digest()
+	if digest == h.seen {
+		return nil
+	}
+	h.seen = digest
+	horizon := c.horizon()
+	for e := range store.All() {
+		old, known := h.held[string(e.Key)]
+		if known && e.Compare(old) == 0 {
+			continue
+		}
+		if known && e.Compare(old) < 0 {
+			return fmt.Errorf("went back: key %x had version %v of %s and has %v of %s", e.Key, old.Version.Time, old.Version.Member, e.Version.Time, e.Version.Member)
+		}
+		if ahead := time.Duration(e.Version.Time.Wall - horizon); e.Version.Member != chaosID(h.index) && ahead > 0 {
+			return fmt.Errorf("stamped ahead: key %x has version %v of %s, which no clock has reached", e.Key, e.Version.Time, e.Version.Member)
+		}
+		if behind, ahead := h.clock.spread(); e.Version.Member != chaosID(h.index) && behind+ahead == 0 &&
+			e.Version.Time.Wall > time.Now().Add(DefaultMaxClockSkew).UnixNano() {
+			return fmt.Errorf("dragged: key %x has version %v of %s, %v ahead", e.Key, e.Version.Time, e.Version.Member, time.Duration(e.Version.Time.Wall-time.Now().UnixNano()))
+		}
+		e.Key, e.Value = bytes.Clone(e.Key), bytes.Clone(e.Value)
+		h.held[string(e.Key)] = e
+		if err := c.history.observe(e, horizon); err != nil {
+			return err
+		}
+	}
+	entries, tombstones := store.Len()
+	if entries+tombstones != len(h.held) {
+		return c.collected(h, store)
+	}
+	return nil
+}
+
+// collected takes note of the tombstones that a store forgot, which is all that it may forget.
+func (c *chaosRun) collected(h *chaosHost, store *crdt.Store) error {
+	for key, e := range h.held {
+		if _, known := store.Get([]byte(key)); known {
+			continue
+		}
+		k := c.history.key(key)
+		if chaosFeatures.collection && !e.Deleted && (e.Version.Time.Wall == 0 || k.deletedAfter(e.Version, time.Now().Add(DefaultMaxClockSkew-c.minAge))) {
+			// A member that was away for long takes the cluster's state for what it
+			// did not change, and without a disk it does not know what it changed.
+			if delete(h.held, key); k.best != nil && k.best.Compare(e) == 0 {
+				c.history.lost(key, c.newest(key))
+			}
+			continue
+		}
+		if age := time.Since(time.Unix(0, e.Version.Time.Wall)); !chaosFeatures.collection || !e.Deleted || age < c.minAge-DefaultMaxClockSkew {
+			return fmt.Errorf("forgot: key %x, version %v of %s (deleted: %t); its newest was %+v, its tombstones were %v", key, e.Version.Time, e.Version.Member, e.Deleted, k.best, k.tombstones)
+		}
+		delete(h.held, key)
+		if rest := c.newest(key); k.best != nil && k.best.Compare(e) <= 0 && (rest == nil || rest.Compare(e) < 0) {
+			k.best, k.collected = nil, &e.Version
+		}
+	}
+	return nil
+}
+
+// newest is the greatest entry of a key that any host has, in a store or on a disk.
+func (c *chaosRun) newest(key string) (best *crdt.Entry) {
+	for _, h := range c.hosts {
+		if e, has := h.held[key]; has && (best == nil || e.Compare(*best) > 0) {
+			best = &e
+		}
+	}
+	return best
+}
+
+// horizon is the latest time that any host's clock had.
+func (c *chaosRun) horizon() int64 {
+	worst := time.Duration(0)
+	for _, h := range c.hosts {
+		_, ahead := h.clock.spread()
+		worst = max(worst, ahead)
+	}
+	return time.Now().Add(worst + chaosSlack).UnixNano()
+}
+
+func (c *chaosRun) start(h *chaosHost) error {
+	h.wanted = true
+	if h.agent != nil {
+		return nil
+	}
+	if err := h.start(&c.chaosStory, c.net, c.log); err != nil {
+		return fmt.Errorf("start: %s: %w", chaosID(h.index), err)
+	}
+	return nil
+}
+
+// reap takes note of an agent that ended.
+func (c *chaosRun) reap(h *chaosHost) error {
+	if h.agent == nil {
+		if h.wanted {
+			return c.start(h)
+		}
+		return nil
+	}
+	select {
+	case err := <-h.agent.ended:
+		a := h.agent
+		if err != nil && !errors.Is(err, gossip.ErrDuplicateNode) {
+			return fmt.Errorf("ended: %s: %w", chaosID(h.index), err)
+		}
+		if err := c.observe(h); err != nil {
+			return err
+		}
+		h.agent = nil
+		a.ended <- nil
+		c.graves = append(c.graves, a)
+		return c.forget(h, a)
+	default:
+		return nil
+	}
+}
+
+// forget says that a host's agent has ended, and what only it knew is lost,
+// unless it is on a disk.
+func (c *chaosRun) forget(h *chaosHost, a *chaosAgent) error {
+	c.history.unwatched(h.index)
+	if c.disks && h.disk.keeps() {
+		return nil
+	}
+	held := h.held
+	h.held = make(map[string]crdt.Entry)
+	for key, e := range held {
+		rest := c.newest(key)
+		if rest != nil && rest.Compare(e) >= 0 {
+			continue
+		}
+		if a.handing && e.Version.Time.Wall < a.left {
+			return fmt.Errorf("not handed over: key %x, version %v of %s, by %s", key, e.Version.Time, e.Version.Member, chaosID(h.index))
+		}
+		c.history.lost(key, rest)
+	}
+	return nil
+}
+
+// calm reports whether an agent that leaves now must get rid of what it knows.
+func (c *chaosRun) calm(leaving *chaosHost) bool {
+	if !c.whole || c.stalled > 0 || c.link.Loss > 0.05 || c.link.Hold > 0 {
+		return false
+	}
+	others := 0
+	for _, h := range c.hosts {
+		if behind, ahead := h.clock.spread(); behind+ahead > time.Second {
+			return false
+		}
+		switch {
+		case h == leaving || h.agent == nil:
+		case h.agent.leaving || h.agent.gate.slow.Load() > 0 || h.store() == nil:
+			return false
+		default:
+			others++
+			for _, m := range h.agent.node.Members() {
+				if m.Node == chaosID(leaving.index) && m.State != gossip.StateAlive {
+					return false
+				}
+			}
+		}
+	}
+	return others > 0 && leaving.store() != nil && leaving.agent.gate.slow.Load() == 0 && len(leaving.agent.node.Members()) == others+1
+}
+
+// do takes one step.
+func (c *chaosRun) do(s chaosStep) error {
+	arg := func(i int) int { return s.args[i] }
+	var h *chaosHost
+	if names := chaosVerbs[s.verb]; len(names) > 0 && names[0] == "member" {
+		h = c.hosts[arg(0)]
+	}
+	ms := func(i int) time.Duration { return time.Duration(arg(i)) * time.Millisecond }
+	switch s.verb {
+	case "write", "delete", "poke":
+		return c.program(h, s.verb, arg(1))
+	case "fill":
+		for i := range arg(1) {
+			if err := c.program(h, "write", c.filler(h, i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for _, h := range c.hosts { // the calm is over
+		if h.agent != nil {
+			h.agent.handing = false
+		}
+	}
+	switch s.verb {
+	case "link":
+		share := func(i int) float64 { return float64(arg(i)) / 100 }
+		c.link = simnet.Link{Loss: share(0), Duplicate: share(1), Reorder: share(2), Hold: ms(3), Delay: ms(4), Jitter: ms(5)}
+		c.net.SetLink(c.link)
+	case "cut":
+		c.net.Cut(c.hosts[arg(0)].addr, c.hosts[arg(1)].addr)
+		c.whole = false
+	case "part":
+		var sides [2][]string
+		for i, h := range c.hosts {
+			sides[arg(0)>>i&1] = append(sides[arg(0)>>i&1], h.addr)
+		}
+		c.net.Partition(sides[:]...)
+		c.whole = false
+	case "heal":
+		c.net.Heal()
+		c.whole = true
+	case "stall":
+		c.net.Stall(h.addr)
+		c.stalled++
+	case "resume":
+		c.net.Resume(h.addr)
+	case "poison":
+		c.poison(h, arg(1), arg(2))
+	case "alien":
+		c.alien(h, c.hosts[arg(1)], arg(2), arg(3))
+	case "kill":
+		h.wanted = false
+		if h.agent == nil {
+			return nil
+		}
+		if err := c.observe(h); err != nil {
+			return err
+		}
+		a := h.kill()
+		a.handing = false
+		c.graves = append(c.graves, a)
+		return c.forget(h, a)
+	case "leave":
+		h.wanted = false
+		if h.agent != nil && !h.agent.leaving {
+			h.agent.handing = c.calm(h)
+			h.agent.leaving, h.agent.left = true, h.clock.now().UnixNano()
+			h.agent.stop()
+		}
+	case "start":
+		return c.start(h)
+	case "move":
+		if h.agent == nil {
+			h.newAddr()
+		}
+		return c.start(h)
+	case "clock":
+		h.clock.set(ms(1), 0)
+		if ms(1) < 0 {
+			c.history.stepped(h.index, -ms(1))
+		}
+	case "drift":
+		h.clock.set(0, arg(1))
+	case "badDisk":
+		h.disk.set(arg(1))
+	case "lose":
+		h.losing = max(h.losing, arg(1))
+		h.m.Lose(arg(1), fake.Loss(arg(2)))
+	case "reverse":
+		h.m.Reverse(arg(1))
+	case "misread":
+		h.m.Misread(arg(1))
+	case "refuse":
+		h.m.FailApply(arg(1), []error{mapwatch.ErrBusy, mapwatch.ErrFull}[arg(2)])
+	case "slow":
+		if h.agent != nil {
+			h.agent.gate.slow.Store(int64(ms(1)))
+		}
+	case "replace":
+		c.history.unwatched(h.index)
+		h.newMap(&c.chaosStory)
+	default:
+		return fmt.Errorf("no such step: %s", s.verb)
+	}
+	return nil
+}
+
+// filler is a key that only one host's program uses.
+func (c *chaosRun) filler(h *chaosHost, i int) int { return 1000*(h.index+1) + i }
+
+// program does what a program of a host does to one key, as far as the map lets
+// it, and writes it into the history.
+func (c *chaosRun) program(h *chaosHost, verb string, key int) error {
+	store := h.store()
+	k := number(key)
+	held, there := h.m.Get(k)
+	w := chaosWrite{host: h.index, key: string(k), deleted: verb == "delete", at: time.Now(), least: 0}
+	w.hooked = verb != "poke" && h.captures() && h.losing == 0
+	w.counts = w.hooked
+	if w.counts {
+		w.least = h.clock.now().Add(-chaosSlack).UnixNano()
+	}
+	if e, known := c.lookup(store, k); known && w.hooked {
+		if there != e.Deleted && (e.Deleted || bytes.Equal(e.Value, held)) {
+			w.before = &e.Version
+		}
+	}
+	cpu := uint32(len(c.history.writes) % 3)
+	var err error
+	switch value := c.history.next(); {
+	case verb == "write":
+		err = h.m.Write(k, value, cpu)
+	case !there:
+		return nil
+	case verb == "poke":
+		err = h.m.Poke(k, value)
+	default:
+		err = h.m.Remove(k, cpu)
+	}
+	if errors.Is(err, mapwatch.ErrFull) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("program: %s %d: %w", verb, key, err)
+	}
+	if verb != "poke" && h.losing > 0 && h.captures() {
+		h.losing--
+	}
+	c.history.add(w)
+	return nil
+}
+
+func (c *chaosRun) lookup(store *crdt.Store, key []byte) (crdt.Entry, bool) {
+	if store == nil {
+		return crdt.Entry{}, false
+	}
+	return store.Get(key)
+}
+
+// burst is many operations of a program.
+func (c *chaosRun) burst(s chaosStep) (events []chaosEvent) {
+	h, ops, every, first, keys := c.hosts[s.args[0]], s.args[1], time.Duration(s.args[2])*time.Millisecond, s.args[3], s.args[4]
+	dice := rand.New(rand.NewPCG(uint64(s.args[5]), 5))
+	for i := range ops {
+		verb := []string{"write", "write", "write", "write", "write", "delete", "delete", "poke"}[dice.IntN(8)]
+		key := first + dice.IntN(keys)
+		e := chaosEvent{at: s.at + time.Duration(i)*every, do: func() error { return c.program(h, verb, key) }}
+		if i == 0 {
+			e.step = s
+		}
+		events = append(events, e)
+	}
+	return events
+}

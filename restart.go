@@ -1,0 +1,223 @@
+package mapgossip
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mapgossip/mapgossip/crdt"
+	"github.com/mapgossip/mapgossip/state"
+)
+
+const (
+	noteInterval     = 5 * time.Second // between notes of what is not an entry
+	snapshotInterval = time.Minute     // between attempts at a snapshot
+	snapshotSlots    = 4096            // written in one turn of the owner
+)
+
+// note is what the state directory holds beside entries (state.Dir.Meta).
+type note struct {
+	Known []string           `json:"known"` // addresses of members
+	Maps  map[string]mapNote `json:"maps"`
+}
+
+type mapNote struct {
+	Type       string      `json:"type"`
+	KeyBytes   int         `json:"key_bytes"`
+	ValueBytes int         `json:"value_bytes"`
+	Boot       string      `json:"boot"` // which run of the kernel had the map,
+	ID         uint32      `json:"id"`   // and under which number
+	Progress   crdt.Report `json:"progress"`
+}
+
+// keeper writes down what must survive a restart. The owner goroutine uses it,
+// but for what is said to run beside.
+type keeper struct {
+	dir      *state.Dir
+	noted    time.Time // when the last note was written
+	tried    time.Time // when the last snapshot began
+	syncing  bool
+	snapping bool
+}
+
+// openState opens the state directory and gives what it holds to the maps.
+func (n *Node) openState() error {
+	fs := n.config.StateFS
+	if fs == nil {
+		if n.config.StateDir == "" {
+			return nil
+		}
+		fs = state.OS(n.config.StateDir)
+	}
+	dir, saved, err := state.Open(fs, state.Identity{Node: n.config.Node, Cluster: n.config.Cluster}, n.log)
+	if errors.Is(err, state.ErrLocked) {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if err != nil {
+		return err
+	}
+	n.keeper = &keeper{dir: dir}
+	var kept note
+	if saved.Meta != nil {
+		if err := json.Unmarshal(saved.Meta, &kept); err != nil {
+			return fmt.Errorf("read what the state directory says of maps and members: %w", err)
+		}
+	}
+	n.known = kept.Known
+	for _, b := range n.maps {
+		if was, ok := kept.Maps[b.Name]; ok {
+			if err := n.restore(b, was, saved); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// restore takes over the entries of one map.
+func (n *Node) restore(b *boundMap, was mapNote, saved *state.Saved) error {
+	if was.Type != b.shape.Type || was.KeyBytes != b.shape.KeyBytes || was.ValueBytes != b.shape.ValueBytes {
+		n.log.Warn("the saved state is of a map of another shape: it starts without", "map", b.Name,
+			"saved", fmt.Sprintf("%s, key %d bytes, value %d bytes", was.Type, was.KeyBytes, was.ValueBytes))
+		return nil
+	}
+	same := was.ID == b.shape.ID && was.Boot != "" && was.Boot == n.kernel.Boot()
+	b.beginRestore(same)
+	highest := crdt.Timestamp{}
+	for e := range saved.Entries(b.Name) {
+		if err := b.restore(e); err != nil {
+			return fmt.Errorf("restore entry of map %s: %w", b.Name, err)
+		}
+		if e.Version.Member == n.config.Node && e.Version.Time.Compare(highest) > 0 {
+			highest = e.Version.Time
+		}
+	}
+	b.store.Resume(was.Progress, b.busy)
+	wall := n.config.Now()
+	if ahead := time.Unix(0, highest.Wall).Sub(wall); ahead > n.config.MaxClockSkew {
+		n.log.Warn("the clock was set back since this member last ran, or was wrong then", "map", b.Name, "back", ahead)
+		highest = crdt.Timestamp{}
+	}
+	b.bound = highest
+	b.tended(n.config.Node)
+	live, tombstones := b.store.Len()
+	n.log.Info("state restored", "map", b.Name, "entries", live, "tombstones", tombstones, "same_kernel_map", same)
+	return nil
+}
+
+// journal writes down the entries of these slots, so that they are there after a
+// restart: called before the kernel or another member comes to know of them.
+func (n *Node) journal(b *boundMap, slots []crdt.Slot) {
+	if n.keeper == nil || len(slots) == 0 {
+		return
+	}
+	n.keeper.dir.Settled() // one turn of the owner after the other: no apply is under way
+	for _, slot := range slots {
+		if e, known := b.store.At(slot); known {
+			n.keeper.dir.Append(b.Name, e, b.stuck(slot))
+		}
+	}
+	n.flushState()
+}
+
+func (n *Node) flushState() {
+	if err := n.keeper.dir.Flush(); err != nil {
+		n.log.Error("state is not kept", "error", err)
+	}
+}
+
+// keep does what is due for the state directory.
+func (n *Node) keep(ctx context.Context) {
+	k := n.keeper
+	if k == nil {
+		return
+	}
+	now := n.config.Now()
+	if now.Sub(k.noted) >= noteInterval || now.Before(k.noted) {
+		k.noted = now
+		n.writeNote()
+		if !k.syncing {
+			k.syncing = true
+			n.scans.Go(func() {
+				if err := k.dir.Sync(); err != nil {
+					n.log.Error("state is not kept", "error", err)
+				}
+				_ = n.call(context.Background(), func() { k.syncing = false })
+			})
+		}
+	}
+	due := k.tried.IsZero() || now.Sub(k.tried) >= snapshotInterval || now.Before(k.tried)
+	for _, b := range n.maps {
+		due = due && b.imported
+	}
+	if due && !k.snapping && k.dir.Due() {
+		k.tried, k.snapping = now, true
+		n.writeNote()
+		n.scans.Go(func() {
+			if err := n.snapshot(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, ErrStopped) {
+				n.log.Error("snapshot of the state; it is tried again", "error", err)
+			}
+			_ = n.call(context.Background(), func() { k.snapping = false })
+		})
+	}
+}
+
+// writeNote writes down what is not an entry.
+func (n *Node) writeNote() {
+	kept := note{Known: n.known, Maps: make(map[string]mapNote, len(n.maps))}
+	for _, b := range n.maps {
+		kept.Maps[b.Name] = mapNote{b.shape.Type, b.shape.KeyBytes, b.shape.ValueBytes, n.kernel.Boot(), b.shape.ID, b.store.Progress().Report()}
+	}
+	text, err := json.Marshal(kept)
+	if err != nil {
+		n.log.Error("write state", "error", err) // numbers and names: never
+		return
+	}
+	n.keeper.dir.Settled()
+	n.keeper.dir.Meta(text)
+	n.flushState()
+}
+
+// snapshot writes all entries, in turns of the owner. It runs beside.
+func (n *Node) snapshot(ctx context.Context) error {
+	var s *state.Snapshot
+	var err error
+	slots := make([]crdt.Slot, len(n.maps))
+	if called := n.call(ctx, func() {
+		if s, err = n.keeper.dir.Begin(); err == nil {
+			for i, b := range n.maps {
+				slots[i] = b.store.Slots()
+			}
+		}
+	}); called != nil || err != nil {
+		return errors.Join(called, err)
+	}
+	defer s.Abort()
+	for i, b := range n.maps {
+		for from := crdt.Slot(0); from < slots[i]; from += snapshotSlots {
+			if err := n.call(ctx, func() {
+				for slot := from; slot < min(from+snapshotSlots, slots[i]); slot++ {
+					if e, known := b.store.At(slot); known {
+						s.Add(b.Name, e, b.keys.waits(slot))
+					}
+				}
+			}); err != nil {
+				return err
+			}
+		}
+	}
+	return s.Commit()
+}
+
+// closeState writes down the rest. The owner has ended.
+func (n *Node) closeState() error {
+	if n.keeper == nil {
+		return nil
+	}
+	if n.cluster != nil { // else New has failed
+		n.writeNote()
+	}
+	return n.keeper.dir.Close()
+}

@@ -1,0 +1,163 @@
+package mapgossip
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mapgossip/mapgossip/gossip/simnet"
+	"github.com/mapgossip/mapgossip/mapwatch"
+	"github.com/mapgossip/mapgossip/state/fakefs"
+)
+
+// lasting is a member whose kernel and disk outlive its agent.
+type lasting struct {
+	*rigNode
+	r      *rig
+	config Config
+	disk   *fakefs.Disk
+}
+
+func (r *rig) startLasting(i int) *lasting {
+	c, kernel, m := r.prepare(i, mapwatch.Shape{})
+	c.TombstoneMinAge, c.ForgetAfter = time.Minute, 10*time.Minute
+	l := &lasting{r: r, config: c, disk: fakefs.New()}
+	l.config.StateFS = l.disk.Mount()
+	l.rigNode = r.start(l.config, kernel, m)
+	return l
+}
+
+// down ends the agent, as kill -9 does or in order.
+func (l *lasting) down(kill bool) {
+	if kill {
+		l.disk.Kill()
+		l.r.net.Kill(l.addr)
+	}
+	l.stop()
+	if err := <-l.ended; err != nil && !kill {
+		l.r.t.Errorf("%s: %v", l.config.Node, err)
+	}
+	l.r.nodes = without(l.r.nodes, l.rigNode)
+}
+
+func without(nodes []*rigNode, gone *rigNode) (rest []*rigNode) {
+	for _, n := range nodes {
+		if n != gone {
+			rest = append(rest, n)
+		}
+	}
+	return rest
+}
+
+// up starts the agent again on the same host.
+func (l *lasting) up() {
+	transport, err := l.r.net.Listen(l.addr)
+	if err != nil {
+		l.r.t.Fatal(err)
+	}
+	l.config.Transport, l.config.StateFS = transport, l.disk.Mount()
+	l.rigNode = l.r.start(l.config, l.kernel, l.m)
+}
+
+// TestRestart: what a map held and did not change keeps its version over a
+// restart; what was changed while the agent was down is a change of that time,
+// also against what the others did before; what they did meanwhile is taken.
+func TestRestart(t *testing.T) {
+	for _, kill := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, 1, simnet.Link{Delay: time.Millisecond})
+			a, b := r.startLasting(0), r.startLasting(1)
+			pass(3 * time.Second)
+			for key := range 100 {
+				[]*lasting{a, b}[key%2].write(t, key, key)
+			}
+			r.converge(t, time.Minute)
+			a.remove(t, 90, 100)
+			r.converge(t, time.Minute)
+			if kill {
+				pass(10 * time.Second)
+			}
+			before := a.state(t).Digest
+
+			b.down(kill)
+			pass(2 * time.Second)
+			b.write(t, 1, 1001)  // while its agent is down
+			b.write(t, 500, 500) // new
+			b.remove(t, 10, 12)  // deleted
+			a.write(t, 20, 2020) // the other one
+			a.remove(t, 30, 31)  // and deleted
+			a.write(t, 2, 1)     // older than what b writes now
+			pass(5 * time.Second)
+			b.write(t, 2, 2002)
+			b.up()
+			r.converge(t, 2*time.Minute)
+			content := a.m.Content()
+			want := map[int]int{1: 1001, 2: 2002, 20: 2020, 500: 500}
+			for key := range 90 {
+				if _, ok := want[key]; !ok && key != 10 && key != 11 && key != 30 {
+					want[key] = key
+				}
+			}
+			for key, value := range want {
+				if got := content[string(number(key))]; got != string(number(value)) {
+					t.Errorf("kill %v: key %d is %x, want %d", kill, key, got, value)
+				}
+			}
+			if len(content) != len(want) {
+				t.Errorf("kill %v: %d keys, want %d", kill, len(content), len(want))
+			}
+			if local := b.state(t).Counters.Local; local != 5 {
+				t.Errorf("kill %v: %d changes stamped after the restart, want the 5 that were made", kill, local)
+			}
+			_ = before
+		})
+	}
+}
+
+// TestRestartAlone: entries, versions and tombstones are there after a restart
+// with nobody to ask.
+func TestRestartAlone(t *testing.T) {
+	for _, kill := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, 1, simnet.Link{})
+			a := r.startLasting(0)
+			pass(time.Second)
+			for key := range 100 {
+				a.write(t, key, key)
+			}
+			a.remove(t, 0, 10)
+			pass(10 * time.Second)
+			before := a.state(t)
+			a.down(kill)
+			a.up()
+			pass(10 * time.Second)
+			if s := a.state(t); s.Digest != before.Digest || s.Tombstones != 10 || s.Counters.Local != 0 {
+				t.Errorf("kill %v: %d entries, %d tombstones, %d stamped: want all as before", kill, s.Entries, s.Tombstones, s.Counters.Local)
+			}
+		})
+	}
+}
+
+// TestRestartOnNewMap: after a reboot, or when the program's loader made a new
+// map, the map is filled from what was saved, and nothing is deleted.
+func TestRestartOnNewMap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, simnet.Link{Delay: time.Millisecond})
+		a, b := r.startLasting(0), r.startLasting(1)
+		pass(3 * time.Second)
+		for key := range 100 {
+			a.write(t, key, key)
+		}
+		r.converge(t, time.Minute)
+		b.down(false)
+		b.m = b.kernel.AddMap(mapwatch.Shape{Target: rigPin})
+		b.write(t, 7, 7777) // of unknown age: loses
+		b.write(t, 300, 300)
+		b.up()
+		r.converge(t, time.Minute)
+		content := a.m.Content()
+		if len(content) != 101 || content[string(number(7))] != string(number(7)) {
+			t.Errorf("%d keys, key 7 is %x: want 101, and 7", len(content), content[string(number(7))])
+		}
+	})
+}
