@@ -33,7 +33,7 @@ const (
 	retryLimit    = 256                    // entries that could not be applied, tried again a tick
 	retryWalk     = 64 << 10               // keys that retry passes over a tick, at most
 	minRetention  = 30 * time.Second       // what is remembered of a quiet key, at least
-	leaveTimeout  = 8 * time.Second        // handing over and leaving
+	leaveTimeout  = 9 * time.Second        // handing over and leaving
 	flushTimeout  = 3 * time.Second        // of it, for the kernel's last changes
 	refusedLeave  = 2 * time.Second        // leaving when the cluster refuses this member
 	minScanTick   = 10 * time.Millisecond  // between looks whether a scan is due
@@ -194,7 +194,7 @@ func (n *Node) gossipConfig() gossip.Config {
 	c := gossip.DefaultConfig()
 	c.Node, c.Cluster, c.Version = n.config.Node, n.config.Cluster, n.config.Version
 	c.Bind, c.Advertise = n.config.Bind, n.config.Advertise
-	c.Seeds, c.Keyring = n.config.Join, n.config.Keyring
+	c.Seeds, c.Known, c.Keyring = n.config.Join, n.known, n.config.Keyring
 	c.SyncInterval = n.config.SyncInterval
 	c.Logger, c.Transport, c.Now = n.log, n.config.Transport, n.config.Now
 	for _, b := range n.maps {

@@ -166,6 +166,7 @@ func (n *Node) keep(ctx context.Context) {
 
 // writeNote writes down what is not an entry.
 func (n *Node) writeNote() {
+	n.known = n.cluster.Known()
 	kept := note{Known: n.known, Maps: make(map[string]mapNote, len(n.maps))}
 	for _, b := range n.maps {
 		kept.Maps[b.Name] = mapNote{b.shape.Type, b.shape.KeyBytes, b.shape.ValueBytes, n.kernel.Boot(), b.shape.ID, b.store.Progress().Report()}

@@ -72,6 +72,25 @@ func (c *Cluster) findDuplicates() {
 	}
 }
 
+// askSuspect asks a member that did not answer a probe again each second until
+// it answers or is gone: memberlist would ask it once a round of all members,
+// and does not tell when the member itself has refuted the suspicion.
+func (c *Cluster) askSuspect(name string) {
+	for pause(c.ctx, time.Second) {
+		c.mu.Lock()
+		r := c.records[name]
+		if r == nil || r.state != StateSuspect {
+			c.mu.Unlock()
+			return
+		}
+		asked := record{name: r.name, addr: r.addr}
+		c.mu.Unlock()
+		if c.lives(asked) {
+			c.suspect(name, false)
+		}
+	}
+}
+
 // lives asks a member directly, a few times.
 func (c *Cluster) lives(r record) bool {
 	addr, err := netip.ParseAddrPort(r.addr)

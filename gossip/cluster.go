@@ -68,6 +68,7 @@ type Cluster struct {
 	exchanges chan *peer    // exchanges to run soon
 	joining   chan struct{} // holds a token while an exchange of a member that is not ready runs
 	census    chan struct{} // a token: membership changed, look for duplicates
+	news      chan struct{} // a token: somebody was met, make sure that others hear of it
 	fatal     chan error    // what ends Run
 
 	mu         sync.Mutex
@@ -80,9 +81,13 @@ type Cluster struct {
 	strangers  []strangerFrame
 	answers    map[uint64]chan state // by nonce
 	seeds      map[string]string     // seeds that fail, and why
-	tries      int                   // rounds of joining
-	alone      bool                  // no seed but ourselves
-	notes      []func()              // log lines to write once unlocked
+	working    map[string]bool       // seeds that worked in the last round of joining
+	reached    map[string]bool       // seeds that ever worked
+	lookups    map[string]*lookup    // by seed
+	lost       map[netip.AddrPort]lostMember
+	attempts   map[netip.AddrPort]*attempt // to join, by address
+	alone      bool                        // no seed but ourselves
+	notes      []func()                    // log lines to write once unlocked
 }
 
 // Run joins, spreads and syncs until ctx ends (nil), Close is called (nil), or
@@ -110,6 +115,7 @@ func (c *Cluster) Run(ctx context.Context) error {
 	c.goLocked(c.joinLoop)
 	c.goLocked(c.syncLoop)
 	c.goLocked(c.censusLoop)
+	c.goLocked(c.newsLoop)
 	for range exchangeWorkers {
 		c.goLocked(c.exchangeLoop)
 	}

@@ -75,6 +75,11 @@ type Config struct {
 	// Seeds are HOST[:PORT] of some members. Names are resolved again at each
 	// try; an address that is no member is tried for ever.
 	Seeds []string
+	// Known are addresses, IP:port, of members of an earlier run, as
+	// Cluster.Known returned them: tried like members that were lost, for ever,
+	// until newer ones need the place. The first 256 count. They are no seeds: a
+	// member without seeds is ready at once.
+	Known []string
 	// Keyring holds AES keys of 16, 24 or 32 bytes. The first encrypts, all
 	// decrypt. Empty: no encryption.
 	Keyring [][]byte
@@ -126,6 +131,11 @@ func (c Config) Validate() error {
 	for _, s := range c.Seeds {
 		if _, _, err := splitSeed(s, DefaultPort); err != nil {
 			faults = append(faults, err)
+		}
+	}
+	for _, k := range c.Known {
+		if _, err := netip.ParseAddrPort(k); err != nil {
+			fault("known member %q: want IP:PORT", k)
 		}
 	}
 	for i, k := range c.Keyring {

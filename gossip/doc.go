@@ -68,8 +68,16 @@
 // # Membership
 //
 // The memberlist name is node ID plus boot ID, so that a restart is a new member
-// at once; data are keyed by node ID. Addresses of seeds are tried for ever,
-// those of lost members for an hour.
+// at once; data are keyed by node ID.
+//
+// Addresses of seeds, and the last 256 of members that were lost or left, are
+// tried for ever, each 5 to 10 s, 16 at a time at most: memberlist does not heal
+// by itself a partition that lasted longer than some 15 to 40 s. One that
+// answers and is no member of ours, or is one by another address, is asked each
+// 15 to 20 s. Names are resolved again each time; while that fails, they mean
+// what they meant. Who hears of a member compares all that it knows of
+// membership with up to three others in the next seconds, because gossip now and
+// then misses somebody; who suspects one asks it again each second.
 //
 // memberlist's defaults are changed as follows: the label is the cluster's name;
 // no compression (it costs more than small binary entries gain); gossip each

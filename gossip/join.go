@@ -1,31 +1,48 @@
 package gossip
 
 import (
-	"context"
 	"fmt"
+	"iter"
+	"maps"
 	"math/rand/v2"
-	"net"
 	"net/netip"
-	"sync"
+	"slices"
+	"strings"
 	"time"
 )
 
 const (
 	firstRetry = 200 * time.Millisecond
-	retryMin   = 10 * time.Second
-	retryMax   = 30 * time.Second
-	// joinsAtOnce bounds the addresses that are tried in one round.
-	joinsAtOnce   = 4
-	lookupTimeout = 5 * time.Second
+	// A round of joining each so long: memberlist does not heal a partition that
+	// lasted longer than some tens of seconds by itself, and it shall be whole
+	// within 30 s of the network. A try that began during the cut may take its 10 s
+	// to fail, and the next one is due at most 10 s later; what else it takes is
+	// seconds (news.go).
+	retryMin = 5 * time.Second
+	retryMax = 10 * time.Second
+	// Of the addresses that are wanted so many are tried in one round, those
+	// first that were not tried for longest; and so many of members that left.
+	triesAtOnce = 12
+	triesOfLeft = 4
+	// An address that answers and does not let us join is left alone for a while,
+	// and so is one that lets us so often in a row and is no member: ourselves, or
+	// a member by another address.
+	fruitlessJoins = 3
+	coolMin        = 15 * time.Second
+	coolMax        = 20 * time.Second
 )
 
-func lookupHost(ctx context.Context, host string) ([]netip.Addr, error) {
-	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+// attempt is what came of the tries of one address.
+type attempt struct {
+	busy      bool
+	began     time.Time // the last one
+	notBefore time.Time // the next one
+	fruitless int       // joins in a row, and it still is no member
+	refused   int       // times in a row that somebody answered and did not let us join
 }
 
-// joinLoop wants the seeds for ever: memberlist does not heal a partition that
-// lasted longer than some tens of seconds by itself. Fast at first, so that
-// members started together meet at once.
+// joinLoop wants the seeds and those that were members for ever. Fast at first,
+// so that members started together meet at once.
 func (c *Cluster) joinLoop() {
 	for wait := firstRetry; ; {
 		if c.leaving.Load() {
@@ -33,7 +50,7 @@ func (c *Cluster) joinLoop() {
 		}
 		c.joinRound()
 		next := wait/2 + rand.N(wait/2+1)
-		if c.settled() || wait > retryMin {
+		if c.settled() || wait > retryMax {
 			next = retryMin + rand.N(retryMax-retryMin)
 		} else if wait *= 2; wait == 2*firstRetry {
 			wait = 500 * time.Millisecond
@@ -48,78 +65,124 @@ func (c *Cluster) joinLoop() {
 func (c *Cluster) settled() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.joined.IsZero() && len(c.seeds) == 0 || c.alone
+	return len(c.seeds) == 0 && (!c.joined.IsZero() || c.alone && len(c.lost) == 0)
 }
 
-// joinRound tries some of the addresses that should be members and are not.
+// joinRound begins to try some of the addresses that should be members and are
+// not. It does not wait for the outcome: what hangs keeps nothing else waiting.
 func (c *Cluster) joinRound() {
-	wanted, own := c.resolveSeeds()
-	members := make(map[netip.AddrPort]bool)
-	var lost []netip.AddrPort
-	var elsewhere netip.AddrPort // what we advertise, where it is not this host's
+	seeds := c.resolveSeeds()
+	own := make(map[netip.AddrPort]bool)
+	if c.transport != nil {
+		own = hostAddrs(c.cfg.Bind.Addr(), uint16(c.transport.port()))
+	}
 	c.mu.Lock()
-	living := c.livingLocked()
+	w := c.wantedLocked(seeds, own)
+	c.working = w.works
+	maps.Copy(c.reached, w.works)
+	c.alone = c.alone || !w.foreign
+	for addr, a := range c.attempts {
+		if _, still := w.first[addr]; !still && !w.left[addr] && !a.busy {
+			delete(c.attempts, addr)
+		}
+	}
+	tries := append(c.pickLocked(maps.Keys(w.first), triesAtOnce), c.pickLocked(maps.Keys(w.left), triesOfLeft)...)
+	c.mu.Unlock()
+
+	if !w.foreign {
+		c.becomeReady()
+	}
+	for seed := range w.works {
+		c.seedFailed(seed, "")
+	}
+	for _, addr := range tries {
+		c.launch(func() { c.join(addr, w.first[addr]) })
+	}
+}
+
+// wanted are the addresses that should be members and are not.
+type wanted struct {
+	first   map[netip.AddrPort]string // by seed; empty: of a member that was lost
+	left    map[netip.AddrPort]bool   // of members that left, which may be back
+	works   map[string]bool           // seeds of which some address is a member, or all are ourselves
+	foreign bool                      // some seed is not ourselves
+}
+
+func (c *Cluster) wantedLocked(seeds map[string][]netip.AddrPort, own map[netip.AddrPort]bool) wanted {
+	w := wanted{first: make(map[netip.AddrPort]string), left: make(map[netip.AddrPort]bool), works: make(map[string]bool)}
+	members := make(map[netip.AddrPort]bool)
+	var elsewhere netip.AddrPort // what we advertise, where it is not this host's
 	for _, r := range c.records {
 		addr, err := netip.ParseAddrPort(r.addr)
-		if err != nil {
-			continue
-		}
 		switch {
+		case err != nil:
 		case r.self:
-			if !own[addr] {
+			if c.transport != nil && !own[addr] {
 				elsewhere = addr
 			}
 			own[addr] = true
 		case r.peer != nil:
 			members[addr] = true
-		case r.state == StateDead && !living[r.Node]:
-			lost = append(lost, addr)
 		}
 	}
-	c.mu.Unlock()
-
-	foreign := false // some seed is not ourselves
-	seeds := make(map[netip.AddrPort]string)
-	for seed, addrs := range wanted {
-		foreign = foreign || len(addrs) == 0
+	living := c.livingLocked()
+	for addr, l := range c.lost {
+		switch {
+		case members[addr] || own[addr] || living[l.node]:
+		case l.left:
+			w.left[addr] = true
+		default:
+			w.first[addr] = ""
+		}
+	}
+	for seed, addrs := range seeds {
+		ours := len(addrs) > 0
 		for _, addr := range addrs {
-			if own[addr] {
+			switch {
+			case own[addr]:
 				continue
+			case members[addr]:
+				w.works[seed] = true
+			default:
+				w.first[addr] = seed
+				delete(w.left, addr)
 			}
-			foreign = true
-			if !members[addr] {
-				seeds[addr] = seed
-			} else {
-				c.seedFailed(seed, "")
-			}
+			ours = false
+		}
+		if ours {
+			w.works[seed] = true
+		} else {
+			w.foreign = true
 		}
 	}
-	if !foreign {
-		c.mu.Lock()
-		c.alone = true
-		c.mu.Unlock()
-		c.becomeReady()
+	if elsewhere.IsValid() {
+		w.first[elsewhere] = "" // ourselves behind a translation, or another member that advertises the same
 	}
-	tries := make(map[netip.AddrPort]string, joinsAtOnce)
-	for addr, seed := range seeds { // in random order
-		if len(tries) < joinsAtOnce {
-			tries[addr] = seed
+	return w
+}
+
+// pickLocked returns the addresses to try, at most so many: those that were not
+// tried for longest.
+func (c *Cluster) pickLocked(from iter.Seq[netip.AddrPort], atMost int) []netip.AddrPort {
+	now := time.Now()
+	var due []netip.AddrPort // in random order
+	for addr := range from {
+		if a := c.attempts[addr]; a == nil {
+			c.attempts[addr] = &attempt{}
+		} else if a.busy || now.Before(a.notBefore) {
+			continue
 		}
+		due = append(due, addr)
 	}
-	rand.Shuffle(len(lost), func(i, j int) { lost[i], lost[j] = lost[j], lost[i] })
-	for _, addr := range lost {
-		if len(tries) < joinsAtOnce && !members[addr] && !own[addr] {
-			tries[addr] = ""
-		}
+	rand.Shuffle(len(due), func(i, j int) { due[i], due[j] = due[j], due[i] })
+	slices.SortStableFunc(due, func(a, b netip.AddrPort) int {
+		return c.attempts[a].began.Compare(c.attempts[b].began)
+	})
+	due = due[:min(len(due), atMost)]
+	for _, addr := range due {
+		c.attempts[addr].busy, c.attempts[addr].began = true, now
 	}
-	if c.transport != nil && elsewhere.IsValid() {
-		tries[elsewhere] = "" // ourselves behind a translation, or another member that advertises the same
-	}
-	var wg sync.WaitGroup
-	for addr, seed := range tries {
-		wg.Go(func() { c.join(addr, seed) })
-	}
-	wg.Wait()
+	return due
 }
 
 // join makes the member at addr known to us and us to it. seed is empty for a
@@ -131,67 +194,43 @@ func (c *Cluster) join(addr netip.AddrPort, seed string) {
 		c.counters.joinFailures.Add(1)
 		c.log.Debug("join failed", "addr", addr, "error", err)
 	}
-	if seed == "" {
-		return
-	}
-	if err != nil {
-		c.seedFailed(seed, fmt.Sprintf("%s does not let this member join; is it up, with the same cluster name and key? (%s)", addr, oneLine(err)))
-		return
-	}
-	c.seedFailed(seed, "")
-}
-
-// resolveSeeds returns the addresses of each seed, none where it does not
-// resolve, and the addresses of this host at our port.
-func (c *Cluster) resolveSeeds() (wanted map[string][]netip.AddrPort, own map[netip.AddrPort]bool) {
-	own = make(map[netip.AddrPort]bool)
-	if c.transport != nil {
-		own = hostAddrs(c.cfg.Bind.Addr(), uint16(c.transport.port()))
-	}
-	wanted = make(map[string][]netip.AddrPort, len(c.cfg.Seeds))
-	for _, seed := range c.cfg.Seeds {
-		host, seedPort, err := splitSeed(seed, DefaultPort)
-		if err != nil {
-			continue // Validate refused it
-		}
-		addrs, err := c.resolve(host)
-		wanted[seed] = nil
-		if err != nil {
-			c.seedFailed(seed, "does not resolve: "+oneLine(err))
-			continue
-		}
-		for _, a := range addrs {
-			wanted[seed] = append(wanted[seed], netip.AddrPortFrom(a.Unmap(), seedPort))
-		}
-	}
-	return wanted, own
-}
-
-func (c *Cluster) resolve(host string) ([]netip.Addr, error) {
-	if addr, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{addr}, nil
-	}
-	ctx, cancel := context.WithTimeout(c.ctx, lookupTimeout)
-	defer cancel()
-	return c.lookup(ctx, host)
-}
-
-// seedFailed notes why a seed is of no use, empty for none. The log gets the
-// first reason and each change.
-func (c *Cluster) seedFailed(seed, why string) {
-	topic := withoutDigits(why) // of ports, which change each time
+	cool := time.Now().Add(coolMin + rand.N(coolMax-coolMin))
 	c.mu.Lock()
-	before, failed := c.seeds[seed]
-	if why == "" {
-		delete(c.seeds, seed)
-	} else {
-		c.seeds[seed] = why
+	a := c.attempts[addr]
+	a.busy = false
+	switch {
+	case err == nil: // and no member as long as we are asked again
+		if a.refused, a.fruitless = 0, a.fruitless+1; a.fruitless >= fruitlessJoins {
+			a.notBefore = cool
+		}
+	case answered(err):
+		a.refused, a.fruitless, a.notBefore = a.refused+1, 0, cool
+	default:
+		a.refused, a.fruitless = 0, 0
 	}
+	strange := seed == "" && a.refused == fruitlessJoins // not of one that is just starting
+	works := c.working[seed]
 	c.mu.Unlock()
 	switch {
-	case why == "" && failed:
-		c.log.Info("seed works", "seed", seed)
-	case why != "" && topic != withoutDigits(before):
-		c.log.Warn("seed does not work; it is tried again for ever", "seed", seed, "error", why)
+	case c.ctx.Err() != nil || c.leaving.Load(): // our own end says nothing
+	case strange:
+		c.log.Warn("the address of a lost member answers, but is no member: it has another cluster name or key, or is another program", "addr", addr, "error", oneLine(err))
+	case seed == "" || works:
+	case err != nil:
+		c.seedFailed(seed, fmt.Sprintf("%s does not let this member join; is it up, with the same cluster name and key? (%s)", addr, oneLine(err)))
+	default:
+		c.seedFailed(seed, "")
 	}
+}
+
+// answered reports whether a join failed although somebody is there.
+// memberlist passes on the text of the error only.
+func answered(err error) bool {
+	text := err.Error()
+	for _, silence := range []string{"dial", "timeout", "deadline", "closed"} {
+		if strings.Contains(text, silence) {
+			return false
+		}
+	}
+	return true
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -64,9 +65,10 @@ func TestSeedNames(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fail := true
+		var fail atomic.Bool
+		fail.Store(true)
 		b.lookup = func(_ context.Context, host string) ([]netip.Addr, error) {
-			if host == "gone.example" || fail {
+			if host == "gone.example" || fail.Load() {
 				return nil, fmt.Errorf("lookup %s: no such host", host)
 			}
 			return []netip.Addr{netip.MustParseAddr("10.0.0.1")}, nil
@@ -77,7 +79,7 @@ func TestSeedNames(t *testing.T) {
 		if got := strings.Join(why, "\n"); !strings.Contains(got, "seed.example: does not resolve: lookup seed.example: no such host") {
 			t.Errorf("reasons:\n%s", got)
 		}
-		fail = false
+		fail.Store(false)
 		within(t, time.Minute, "ready", ready(a, b))
 		<-time.After(5 * time.Minute)
 		if n := b.logged.count("seed does not work"); n != 2 {

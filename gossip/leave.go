@@ -4,101 +4,158 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"sync"
 	"time"
 )
 
 const (
-	handOver     = 8 * time.Second // what waits is handed over at most so long
-	handOverRest = 2 * time.Second // and for more than two members so long
-	leaveTimeout = 3 * time.Second
+	// leaveLimit bounds Leave, and leaveEnd of it is kept for saying so.
+	leaveLimit = 9 * time.Second
+	leaveEnd   = 5 * time.Second / 2
+	// handOverRest is how long others are waited for once two members have all.
+	handOverRest = 2 * time.Second
+	goodbyeLimit = 500 * time.Millisecond
+	listTimeout  = time.Second
 	linger       = time.Second
 	// handOverSyncs is with how many members digests are compared at the end.
 	handOverSyncs = 4
 )
 
 // Leave leaves in order: it hands over what waits until two members (or the
-// only other one) acknowledged it, compares digests with them, says goodbye,
-// and then answers probes for another second, so that nobody takes it for a
-// crash. Blocks about 1.5 s, 15 s at most, or until ctx ends. A lone member
-// leaves at once. Close comes next; Run may have ended before.
+// only other one) that stay acknowledged it, compares digests with them, says
+// goodbye, and then answers probes for another second, so that nobody takes it
+// for a crash. Blocks about 1.5 s, 9 s at most, or until ctx ends, whatever the
+// others do. A lone member leaves at once. An error says that too few of those
+// that stay have all. Close comes next; Run may have ended before.
 func (c *Cluster) Leave(ctx context.Context) error {
 	c.mu.Lock()
-	closed := c.closed
+	closed, started := c.closed, c.started
 	c.mu.Unlock()
 	if closed {
 		return errors.New("leave cluster: it is closed")
 	}
 	c.leaving.Store(true)
-	peers := slices.DeleteFunc(c.peers(), (*peer).isStalled)
-	alone := len(c.peers()) == 0
-	handed := c.handOver(ctx, peers)
+	ctx, cancel := context.WithTimeout(ctx, leaveLimit)
+	defer cancel()
+	all := c.peers()
+	c.announce(all)
+	var handed []*peer
+	want := 0
+	if started {
+		handed = c.handOver(ctx, c.heirs())
+		want = min(2, staying(all))
+	}
 	c.sayGoodbye(ctx, c.peers())
-	if err := c.leaveList(); err != nil && !alone {
+	if err := c.leaveList(ctx); err != nil {
 		return fmt.Errorf("leave cluster: %w", err)
 	}
-	if !alone {
+	if len(c.peers()) > 0 {
 		pause(ctx, linger)
 	}
-	if want := min(2, len(peers)); handed < want {
-		return fmt.Errorf("leave cluster: only %d of %d members have all that this one knows; the others find out by anti-entropy if they can", handed, want)
+	if have := staying(handed); have < want {
+		return fmt.Errorf("leave cluster: only %d of %d members have all that this one knows; the others find out by anti-entropy if they can", have, want)
 	}
 	return nil
 }
 
-func (c *Cluster) leaveList() error {
+// leaveList tells by memberlist that this member leaves.
+func (c *Cluster) leaveList(ctx context.Context) error {
+	timeout := listTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = max(min(timeout, time.Until(deadline)), time.Millisecond) // 0: for ever
+	}
 	c.life.Lock()
 	defer c.life.Unlock()
 	if c.ctx.Err() != nil {
 		return errors.New("it is closed")
 	}
-	return c.list.Leave(leaveTimeout)
+	if err := c.list.Leave(timeout); err != nil {
+		// Most likely the others leave too: memberlist gossips to nobody then, and
+		// waits for its news to be sent. Goodbyes were said, and the news goes on
+		// being sent while we linger.
+		c.log.Debug("memberlist did not spread that this member leaves", "error", err)
+	}
+	return nil
 }
 
-// handOver returns how many members surely have what this one knew.
-func (c *Cluster) handOver(ctx context.Context, peers []*peer) (handed int) {
-	ctx, cancel := context.WithTimeout(ctx, handOver)
-	defer cancel()
+// heirs returns the members to hand over to, those first that are likely to
+// take it: not those that leave too, nor those that acknowledge nothing; last
+// those that are suspect.
+func (c *Cluster) heirs() []*peer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var heirs, suspect []*peer
+	for _, r := range c.records {
+		switch {
+		case r.peer == nil || r.peer.isStalled() || r.peer.saidGoodbye():
+		case r.state == StateSuspect:
+			suspect = append(suspect, r.peer)
+		default:
+			heirs = append(heirs, r.peer)
+		}
+	}
+	return append(heirs, suspect...)
+}
+
+// announce tells the others early that this one leaves, so that who leaves at
+// the same time hands over to somebody else.
+func (c *Cluster) announce(peers []*peer) {
+	frame := encodeGoodbye(c.name)
+	for _, p := range peers {
+		_ = c.sendPacket(p, frame) // counted; it is said again
+	}
+}
+
+// staying is how many of the members are there and did not say that they leave.
+func staying(peers []*peer) (n int) {
+	for _, p := range peers {
+		if p.ctx.Err() == nil && !p.saidGoodbye() {
+			n++
+		}
+	}
+	return n
+}
+
+// handOver returns the members that surely have what this one knew. It does
+// not wait for what hangs: Close ends that.
+func (c *Cluster) handOver(ctx context.Context, peers []*peer) (handed []*peer) {
+	if deadline, ok := ctx.Deadline(); ok {
+		left := time.Until(deadline)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, left-min(leaveEnd, left/2))
+		defer cancel()
+	}
 	rest, cancelRest := context.WithTimeout(ctx, handOverRest)
 	defer cancelRest()
-	var (
-		mu sync.Mutex
-		wg sync.WaitGroup
-	)
-	enough := make(chan struct{})
+	done := make(chan *peer, len(peers)) // nil: it does not have all
 	for i, p := range peers {
-		wg.Go(func() {
+		c.launch(func() {
 			ctx := ctx
-			if i >= 2 {
+			if i >= handOverSyncs {
 				ctx = rest
 			}
-			if !c.drain(ctx, p) {
+			if !c.drain(ctx, p) || i < handOverSyncs && c.exchange(ctx, p, false) != nil {
+				done <- nil
 				return
 			}
-			if i < handOverSyncs && c.exchange(ctx, p, false) != nil {
-				return
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if handed++; handed == 2 {
-				close(enough)
-			}
+			done <- p
 		})
 	}
-	all := make(chan struct{})
-	go func() { wg.Wait(); close(all) }()
-	select {
-	case <-all:
-	case <-enough:
-		select { // the others may still make it
-		case <-all:
-		case <-rest.Done():
+	patience := ctx
+	for range peers {
+		select {
+		case p := <-done:
+			if p != nil {
+				handed = append(handed, p)
+			}
+			if staying(handed) >= min(2, staying(peers)) {
+				patience = rest // the others may still make it
+			}
+		case <-patience.Done():
+			return handed
+		case <-c.ctx.Done():
+			return handed
 		}
-	case <-ctx.Done():
 	}
-	cancel()
-	<-all
 	return handed
 }
 
@@ -133,7 +190,7 @@ func (c *Cluster) sayGoodbye(ctx context.Context, peers []*peer) {
 			})
 		}
 	}
-	timer := time.NewTimer(linger)
+	timer := time.NewTimer(goodbyeLimit)
 	defer timer.Stop()
 	for range want {
 		select {

@@ -150,6 +150,7 @@ func (c *Cluster) arrive(node *memberlist.Node) {
 	if r.self || c.closed {
 		return
 	}
+	c.findLocked(r)
 	if r.Node == c.self.Node && r.addr == c.records[c.name].address() {
 		c.departLocked(r, StateDead, now) // our own former run: nobody else is at our address
 		return
@@ -179,6 +180,7 @@ func (c *Cluster) arrive(node *memberlist.Node) {
 		}
 	}
 	c.wakeCensus()
+	c.wakeNews()
 }
 
 // depart records that memberlist gave a member up, or that it left. It runs
@@ -211,6 +213,7 @@ func (c *Cluster) departLocked(r *record, state string, now time.Time) {
 		r.peer = nil
 	}
 	r.state, r.since, r.inSync = state, now, false
+	c.loseLocked(r, now)
 	c.reviewLocked()
 }
 
@@ -244,6 +247,7 @@ func (c *Cluster) suspect(name string, suspected bool) {
 	case r == nil:
 	case suspected && r.state == StateAlive:
 		r.state, r.since = StateSuspect, c.cfg.Now()
+		c.goLocked(func() { c.askSuspect(name) })
 	case !suspected && r.state == StateSuspect:
 		r.state, r.since = StateAlive, c.cfg.Now()
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log"
 	"math/rand/v2"
+	"net/netip"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -33,12 +34,17 @@ func Open(cfg Config, r Replica) (*Cluster, error) {
 		exchanges:  make(chan *peer, 256),
 		joining:    make(chan struct{}, 1),
 		census:     make(chan struct{}, 1),
+		news:       make(chan struct{}, 1),
 		fatal:      make(chan error, 1),
 		records:    make(map[string]*record),
 		refused:    make(map[string]string),
 		duplicates: make(map[string]string),
 		answers:    make(map[uint64]chan state),
 		seeds:      make(map[string]string),
+		reached:    make(map[string]bool),
+		lookups:    make(map[string]*lookup),
+		lost:       make(map[netip.AddrPort]lostMember),
+		attempts:   make(map[netip.AddrPort]*attempt),
 		self: meta{Protocol: protocol, Node: cfg.Node, BootID: newBootID(),
 			Start: cfg.Now().UnixNano(), Version: cfg.Version},
 	}
@@ -50,6 +56,10 @@ func Open(cfg Config, r Replica) (*Cluster, error) {
 		m := &cfg.Maps[i]
 		c.maps[m.Name] = m
 		c.inboxSize = max(c.inboxSize, maxInboxBytes+3*(m.KeyBytes+m.ValueBytes))
+	}
+	for _, text := range cfg.Known[:min(len(cfg.Known), maxKnown)] {
+		addr, _ := netip.ParseAddrPort(text) // Validate looked
+		c.lost[addr] = lostMember{}
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 
