@@ -35,32 +35,53 @@ func tombstoneLimit(maxEntries int) int { return max(64<<10, 2*maxEntries) }
 func (n *Node) tend() {
 	n.watch.Barrier() // else an idle host would never promise anything
 	wall, boot := n.wall(n.kernel.Now()), n.kernel.Now()
-	promise := min(wall, n.wall(n.upto)) - int64(promiseLag)
-	if n.promise != 0 { // a clock that jumps ahead does not bind us
+	// The floor is a tombstone's least age old. A promise that is not much younger
+	// lets a clock that was wrong, or is set back, have its own time.
+	lag := n.config.TombstoneMinAge
+	for _, b := range n.maps {
+		if b.crowded() {
+			lag = min(lag, crowdedAge)
+		}
+	}
+	if n.time.confirmed() {
+		lag /= 2
+	}
+	promise := min(wall, n.wall(n.upto)) - int64(max(promiseLag, lag))
+	if n.promise != 0 && !n.time.confirmed() { // a clock that jumps ahead does not bind us
 		promise = min(promise, n.promise+2*(boot-n.promised))
 	}
 	n.promise, n.promised = max(n.promise, promise, 0), boot
 	ready, _ := n.cluster.Ready()
+	waits := !ready || len(n.cluster.Unreached()) > 0 && boot-n.began < int64(n.config.ForgetAfter)
 	for _, b := range n.maps {
 		if b.imported {
-			n.tendMap(b, wall, ready)
+			n.tendMap(b, wall, waits)
 		}
 	}
 }
 
-func (n *Node) tendMap(b *boundMap, wall int64, ready bool) {
+// crowded reports whether there are too many tombstones to wait for anybody who
+// is not there.
+func (b *boundMap) crowded() bool {
+	_, tombstones := b.store.Len()
+	return tombstones > tombstoneLimit(b.shape.MaxEntries)
+}
+
+// tendMap does it for one map. waits: nothing is let go of for those who never
+// were members, but are to be (seeds).
+func (n *Node) tendMap(b *boundMap, wall int64, waits bool) {
 	alive, left := n.cluster.Taking(b.Name)
 	p := b.store.Progress()
 	for member, at := range left {
-		p.Remove(member, at.UnixNano())
+		p.Remove(member, min(at.UnixNano(), wall)) // at is by this host's clock, which may be ahead
 	}
 	age := n.config.TombstoneMinAge
-	if _, tombstones := b.store.Len(); tombstones > tombstoneLimit(b.shape.MaxEntries) {
-		age = min(age, crowdedAge)
+	if b.crowded() {
+		age, waits = min(age, crowdedAge), false
 		for _, m := range p.Report().Marks {
 			if m.Member != n.config.Node && p.Counts(m.Member, wall, n.config.ForgetAfter) && !slices.Contains(alive, m.Member) {
 				n.log.Warn("too many deletes to wait for a member that is gone: when it is back, it takes the cluster's state",
-					"map", b.Name, "member", m.Member, "tombstones", tombstones)
+					"map", b.Name, "member", m.Member)
 				p.Remove(m.Member, wall)
 			}
 		}
@@ -69,7 +90,7 @@ func (n *Node) tendMap(b *boundMap, wall int64, ready bool) {
 	b.tended(n.config.Node)
 	stable, told, _ := p.Stable(wall, n.config.ForgetAfter)
 	floor := min(stable, told-int64(age))
-	if step := int64(min(age/floorSteps, maxFloorStep)); ready && floor >= p.Floor()+step {
+	if step := int64(min(age/floorSteps, maxFloorStep)); !waits && floor >= p.Floor()+step {
 		b.store.Raise(floor, b.busy)
 		b.tended(n.config.Node)
 	}
@@ -86,9 +107,6 @@ func (n *Node) learn(b *boundMap, r crdt.Report, complete bool) {
 func (m *mirror) tended(self string) {
 	p := m.store.Progress()
 	m.above = crdt.Timestamp{Wall: max(p.Floor(), p.Has(self))}
-	if m.bound.Compare(m.above) > 0 {
-		m.above = m.bound
-	}
 }
 
 // busy reports whether a key's tombstone must stay because the kernel still

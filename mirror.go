@@ -24,7 +24,6 @@ type mirror struct {
 	clock    *crdt.Clock    // shared by the maps of a Node
 	above    crdt.Timestamp // below and at which nothing is stamped any more
 	found    crdt.Timestamp // of what the map held before its first agent
-	bound    crdt.Timestamp // what an earlier run stamped last
 	restored *restored      // nil: no earlier run, or it is all settled
 	member   string
 	seed     maphash.Seed

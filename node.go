@@ -67,8 +67,11 @@ type Node struct {
 	maps   []*boundMap
 	byName map[string]*boundMap
 	upto   int64 // boot: records before it are processed
-	offset int64 // wall minus boot
+	time   *timekeeper
 
+	toldClock clockRelation // that the log has
+
+	began    int64    // boot: when New was called
 	promise  int64    // wall: nothing is stamped up to it any more
 	promised int64    // boot: when that was said
 	known    []string // addresses of members, for the next run
@@ -90,14 +93,7 @@ type boundMap struct {
 	won       []crdt.Slot // of the batch in hand: new entries, to be spread
 	gone      error       // why the kernel map is not bound
 	told      string      // the error that the log has
-	future    future
-}
-
-// future is the latest entry that was refused because its time is too far ahead.
-type future struct {
-	refused time.Time
-	member  string // whose it is
-	ahead   time.Duration
+	futures   futures
 }
 
 // New opens the maps, starts capture and binds the address. Nothing is sent
@@ -115,6 +111,7 @@ func New(config Config) (_ *Node, err error) {
 		calls:  make(chan func(), callQueue),
 		done:   make(chan struct{}),
 		byName: make(map[string]*boundMap),
+		time:   newTimekeeper(config.MaxClockSkew),
 	}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
@@ -134,6 +131,7 @@ func New(config Config) (_ *Node, err error) {
 		}
 		n.owned = true
 	}
+	n.began = n.kernel.Now()
 	if err := n.openMaps(); err != nil {
 		return nil, err
 	}
@@ -196,7 +194,7 @@ func (n *Node) gossipConfig() gossip.Config {
 	c.Bind, c.Advertise = n.config.Bind, n.config.Advertise
 	c.Seeds, c.Known, c.Keyring = n.config.Join, n.known, n.config.Keyring
 	c.SyncInterval = n.config.SyncInterval
-	c.Logger, c.Transport, c.Now = n.log, n.config.Transport, n.config.Now
+	c.Logger, c.Transport, c.Now, c.Boot = n.log, n.config.Transport, n.config.Now, n.kernel.Now
 	for _, b := range n.maps {
 		c.Maps = append(c.Maps, gossip.Map{Name: b.Name, Type: b.shape.Type, KeyBytes: b.shape.KeyBytes, ValueBytes: b.shape.ValueBytes})
 	}

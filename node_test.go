@@ -237,30 +237,6 @@ func TestDirections(t *testing.T) {
 	})
 }
 
-// TestFutureTimes: an entry from too far ahead is refused, does not drag the
-// clock along, and is taken once time has caught up.
-func TestFutureTimes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, 1, lan)
-		a := r.add()
-		config, kernel, m := r.prepare(1, mapwatch.Shape{})
-		config.Now = func() time.Time { return time.Now().Add(time.Minute) }
-		ahead := r.start(config, kernel, m)
-		pass(3 * time.Second)
-		ahead.write(t, 1, 1)
-		pass(10 * time.Second)
-		if s := a.state(t); s.Entries != 0 || s.Counters.FutureTimes == 0 {
-			t.Errorf("an entry from the future was taken: %+v", s)
-		}
-		a.write(t, 2, 2)
-		pass(time.Second)
-		if e := entryOf(t, a, 2); e.Version.Time.Wall > time.Now().UnixNano() {
-			t.Errorf("a minute ahead dragged our clock along: %v", e.Version)
-		}
-		r.converge(t, 2*time.Minute)
-	})
-}
-
 func entryOf(t *testing.T, n *rigNode, key int) (e crdt.Entry) {
 	t.Helper()
 	err := replica{n.Node}.Read(t.Context(), "flows", func(s *crdt.Store) {

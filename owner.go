@@ -23,7 +23,7 @@ func (n *Node) own(ctx context.Context) {
 	defer settling.Stop()
 	settling.Stop()
 	settlingOn := false
-	n.measureOffset()
+	n.readClocks()
 	batches := n.watch.Batches()
 	for {
 		select {
@@ -56,13 +56,6 @@ func (n *Node) own(ctx context.Context) {
 	}
 }
 
-// measureOffset relates the boot clock to the wall clock.
-func (n *Node) measureOffset() {
-	n.offset = n.config.Now().UnixNano() - n.kernel.Now()
-}
-
-func (n *Node) wall(boot int64) int64 { return boot + n.offset }
-
 func (n *Node) unsettled() bool {
 	for _, b := range n.maps {
 		if len(b.unsettled) > 0 {
@@ -74,7 +67,7 @@ func (n *Node) unsettled() bool {
 
 // captured merges one batch of the kernel's changes and spreads what won.
 func (n *Node) captured(batch mapwatch.Batch) {
-	n.measureOffset()
+	n.readClocks()
 	now := n.kernel.Now()
 	for i := range batch.Changes {
 		c := &batch.Changes[i]
@@ -169,7 +162,8 @@ func (n *Node) writeDue() {
 
 // housekeep does what is due now and then.
 func (n *Node) housekeep(ctx context.Context) {
-	n.measureOffset()
+	n.readClocks()
+	n.hearClocks()
 	now := n.kernel.Now()
 	n.tend()
 	retention := max(2*n.config.ScanInterval, minRetention)
@@ -180,6 +174,7 @@ func (n *Node) housekeep(ctx context.Context) {
 			b.keys.forget(now - int64(retention))
 		}
 		b.note(b.kernel.Current())
+		b.futures.forget(now-n.futureWindow(), n.wall(now)+int64(n.config.MaxClockSkew))
 		n.tell(b)
 	}
 	n.keep(ctx)

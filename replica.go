@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/mapgossip/mapgossip/crdt"
 )
@@ -40,16 +39,19 @@ func (r replica) Merge(ctx context.Context, name, from string, entries []crdt.En
 // merge takes entries of another member. What they ask to be written is due. It
 // returns tombstones for those that were deleted and forgotten.
 func (n *Node) merge(b *boundMap, from string, entries []crdt.Entry) (deleted []crdt.Entry) {
-	wall, now := n.config.Now().UnixNano(), n.kernel.Now()
+	n.readClocks()
+	now := n.kernel.Now()
+	// Where our own stamps are is no future, though the clocks were set back since.
+	wall := max(n.wall(now), b.above.Wall)
 	for i := range entries {
 		if i%aheadKeys == 0 {
 			b.ahead(len(entries)-i, func(j int) []byte { return entries[i+j].Key })
 		}
 		e := &entries[i]
-		if err := b.clock.Observe(e.Version.Time, wall); err != nil {
+		if err := b.clock.Observe(e.Version.Time, wall); err != nil && !b.reaches(*e) {
 			// Anti-entropy offers it again, until time has caught up.
 			b.counters.FutureTimes++
-			b.future = future{n.config.Now(), e.Version.Member, time.Duration(e.Version.Time.Wall - wall)}
+			b.futures.note(e.Version.Member, now, e.Version.Time.Wall)
 			continue
 		}
 		slot, won, err := b.remote(*e, now)
@@ -74,6 +76,19 @@ func (n *Node) merge(b *boundMap, from string, entries []crdt.Entry) (deleted []
 // Learn takes over what another member told of its progress.
 func (r replica) Learn(ctx context.Context, name string, report crdt.Report, complete bool) error {
 	return r.on(ctx, name, func(b *boundMap) { r.n.learn(b, report, complete) })
+}
+
+// reaches reports whether the store's entry of that key is from the same wall
+// time or a later one. Then the future has nothing to gain from a refusal: after
+// the clocks of all members were set back, what overwrites the entries of before
+// is stamped just after them, and is not to wait until time has caught up.
+func (m *mirror) reaches(e crdt.Entry) bool {
+	slot, known := m.store.Find(e.Key)
+	if !known {
+		return false
+	}
+	cur, _ := m.store.At(slot)
+	return e.Version.Time.Wall <= cur.Version.Time.Wall
 }
 
 // Read calls fn with the store of one map on the owner.

@@ -95,12 +95,9 @@ func (n *Node) restore(b *boundMap, was mapNote, saved *state.Saved) error {
 		}
 	}
 	b.store.Resume(was.Progress, b.busy)
-	wall := n.config.Now()
-	if ahead := time.Unix(0, highest.Wall).Sub(wall); ahead > n.config.MaxClockSkew {
-		n.log.Warn("the clock was set back since this member last ran, or was wrong then", "map", b.Name, "back", ahead)
-		highest = crdt.Timestamp{}
+	if err := b.clock.Resume(highest, n.config.Now().UnixNano()); err != nil {
+		n.log.Warn("the clock was set back since this member last ran, or was wrong then: it is followed", "map", b.Name, "error", err)
 	}
-	b.bound = highest
 	b.tended(n.config.Node)
 	live, tombstones := b.store.Len()
 	n.log.Info("state restored", "map", b.Name, "entries", live, "tombstones", tombstones, "same_kernel_map", same)

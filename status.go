@@ -79,7 +79,8 @@ type Status struct {
 	Unhealthy     []string     `json:"unhealthy"`
 	InSync        bool         `json:"in_sync"` // ready, every member that did not leave is alive, and was equal at the last exchange with it
 	Conflicts     []string     `json:"conflicts"`
-	StateError    string       `json:"state_error"` // why nothing survives a restart although there is a state directory
+	StateError    string       `json:"state_error"`     // why nothing survives a restart although there is a state directory
+	ClockOffsetMS float64      `json:"clock_offset_ms"` // of this host's clock to the median of the other living members': above 0 it is ahead
 	Members       []Member     `json:"members"`
 	Maps          []MapStatus  `json:"maps"`
 	Network       gossip.Stats `json:"network"`
@@ -157,9 +158,8 @@ func (n *Node) mapStatus(b *boundMap, refused string) MapStatus {
 		s.Error = refused
 	case b.gone != nil:
 		s.Error = b.gone.Error() + "; restart the agent to bind what the target leads to"
-	case !b.future.refused.IsZero() && n.config.Now().Sub(b.future.refused) < 3*n.config.SyncInterval:
-		s.Error = fmt.Sprintf("entries of member %s are not taken yet: their time is %v ahead of this host's clock, more than the %v of --max-clock-skew; mend whichever clock is wrong",
-			b.future.member, b.future.ahead.Round(time.Millisecond), n.config.MaxClockSkew)
+	case len(b.futures) > 0:
+		s.Error = b.futures.sentence(n.wall(n.kernel.Now()), n.config.MaxClockSkew)
 	case reason != nil:
 		s.Error = fmt.Sprintf("%d entries are not in the kernel map: %v", s.PendingApply, reason)
 	}
@@ -196,6 +196,11 @@ func (n *Node) Healthy(ctx context.Context) (bool, []string) {
 	if err != nil {
 		return false, append(reasons, err.Error())
 	}
+	if _, sentence, err := n.clock(ctx); err != nil {
+		return false, append(reasons, err.Error())
+	} else if sentence != "" {
+		reasons = append(reasons, sentence)
+	}
 	for _, m := range maps {
 		if m.Error != "" {
 			reasons = append(reasons, fmt.Sprintf("map %s: %s", m.Name, m.Error))
@@ -215,18 +220,33 @@ func (n *Node) stateError() string {
 	return ""
 }
 
+// clock returns how far this host's clock is ahead of the other members', and,
+// if it disagrees with most of them, a sentence that says so.
+func (n *Node) clock(ctx context.Context) (offset time.Duration, disagreement string, err error) {
+	err = n.call(ctx, func() {
+		n.readClocks()
+		offset, disagreement = n.time.offset(), n.time.sentence()
+	})
+	return offset, disagreement, err
+}
+
 // Status returns everything at once.
 func (n *Node) Status(ctx context.Context) (Status, error) {
 	maps, err := n.Maps(ctx)
 	if err != nil {
 		return Status{}, err
 	}
+	offset, _, err := n.clock(ctx)
+	if err != nil {
+		return Status{}, err
+	}
 	s := Status{
 		Node: n.config.Node, Cluster: n.config.Cluster, Version: n.config.Version, Started: n.started,
 		Capture: string(n.watch.Mode()), CaptureReason: n.watch.Reason(),
-		Conflicts:  append([]string{}, n.cluster.Conflicts()...),
-		StateError: n.stateError(),
-		Members:    n.Members(), Maps: maps, Network: n.cluster.Stats(),
+		Conflicts:     append([]string{}, n.cluster.Conflicts()...),
+		StateError:    n.stateError(),
+		ClockOffsetMS: milliseconds(offset),
+		Members:       n.Members(), Maps: maps, Network: n.cluster.Stats(),
 	}
 	s.Ready, s.NotReady = n.Ready(ctx)
 	s.InSync = s.Ready && len(n.cluster.Refused()) == 0

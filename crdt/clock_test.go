@@ -34,6 +34,7 @@ func TestClockLaws(t *testing.T) {
 		skew := rapid.Int64Range(-2, 20).Draw(t, "skew")
 		clock := crdt.NewClock(time.Duration(skew))
 		var highest crdt.Timestamp // of all it returned or observed
+		var bound crdt.Timestamp   // at or below it, nothing is given out
 
 		note := func(ts crdt.Timestamp) {
 			if ts.Compare(highest) > 0 {
@@ -66,10 +67,29 @@ func TestClockLaws(t *testing.T) {
 					t.Fatalf("stamp of %d after %+v is %+v", captured, after, got)
 				}
 				own := crdt.Timestamp{Wall: max(captured, 1)}
+				if own.Compare(bound) <= 0 {
+					own = bound.Next()
+					bound = own
+				}
 				if own.Compare(after) > 0 && got != own || own.Compare(after) <= 0 && got != after.Next() {
 					t.Fatalf("stamp of %d after %+v is %+v", captured, after, got)
 				}
 				note(got)
+			},
+			"resume": func(t *rapid.T) {
+				from, physical := near().Draw(t, "from"), physicals().Draw(t, "physical")
+				err := clock.Resume(from, physical)
+				limit := uint64(max(physical, 1)) + uint64(max(skew, 0))
+				if refused := uint64(from.Wall) > limit; refused != errors.Is(err, crdt.ErrFuture) || refused != (err != nil) {
+					t.Fatalf("resume from %+v at %d with skew %d: %v", from, physical, skew, err)
+				}
+				if err != nil {
+					return
+				}
+				if from.Compare(bound) > 0 {
+					bound = from
+				}
+				note(from)
 			},
 			"observe": func(t *rapid.T) {
 				// Not the last nanosecond of all: no timestamp follows it.
@@ -96,6 +116,62 @@ func TestClockLaws(t *testing.T) {
 				}
 			},
 		})
+	})
+}
+
+// TestClockResumes: after a restart nothing that is given out is as old as what
+// the Clock before may have given out, and no two are equal.
+func TestClockResumes(t *testing.T) {
+	const now = 1_700_000_000_000_000_000
+	bound := crdt.Timestamp{Wall: now + 2e9, Logical: math.MaxUint32 - 1}
+	clock := crdt.NewClock(5 * time.Second)
+	if err := clock.Resume(bound, now); err != nil {
+		t.Fatal(err)
+	}
+	last := bound
+	for i := range int64(4) { // captured while the bound is still ahead
+		got := clock.Stamp(now+i, crdt.Timestamp{})
+		if got.Compare(last) <= 0 {
+			t.Fatalf("stamp %v after %v", got, last)
+		}
+		last = got
+	}
+	if got := clock.Now(now); got.Compare(last) <= 0 {
+		t.Errorf("now is %v after %v", got, last)
+	}
+	if got := clock.Stamp(now+3e9, crdt.Timestamp{}); got != (crdt.Timestamp{Wall: now + 3e9}) {
+		t.Errorf("once time has passed the bound: %v", got)
+	}
+
+	back := crdt.NewClock(5 * time.Second)
+	err := back.Resume(crdt.Timestamp{Wall: now + 3600e9}, now)
+	if !errors.Is(err, crdt.ErrFuture) || !strings.Contains(err.Error(), "1h0m0s ahead") {
+		t.Errorf("resume from an hour ahead: %v", err)
+	}
+	if got := back.Stamp(now, crdt.Timestamp{}); got != (crdt.Timestamp{Wall: now}) || back.Last() != got {
+		t.Errorf("after a refused bound: %v, last %v", got, back.Last())
+	}
+}
+
+// TestClockIsNotDragged: whatever a bad peer sends, what is given out is never
+// further ahead of physical time than the skew, and the changes of this host keep
+// their own time.
+func TestClockIsNotDragged(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const skew = 5e9
+		clock := crdt.NewClock(time.Duration(skew))
+		physical := int64(1_700_000_000_000_000_000)
+		for range rapid.IntRange(1, 30).Draw(t, "entries") {
+			physical += rapid.Int64Range(0, 1e9).Draw(t, "passed")
+			ahead := rapid.OneOf(rapid.Int64Range(0, 2*skew), rapid.Just(int64(skew)), rapid.Int64Range(0, math.MaxInt64-physical)).Draw(t, "ahead")
+			_ = clock.Observe(crdt.Timestamp{Wall: physical + ahead, Logical: math.MaxUint32}, physical) // refused or not
+			if got := clock.Now(physical); got.Wall > physical+skew+1 {
+				t.Fatalf("now is %v ahead", time.Duration(got.Wall-physical))
+			}
+			if got := clock.Stamp(physical, crdt.Timestamp{}); got.Wall != physical {
+				t.Fatalf("a local change is stamped %v ahead", time.Duration(got.Wall-physical))
+			}
+		}
 	})
 }
 

@@ -21,6 +21,7 @@ var update = flag.Bool("update", false, "rewrite the expectations in testdata")
 //	now PHYSICAL
 //	stamp CAPTURED after WALL/LOGICAL
 //	observe WALL/LOGICAL at PHYSICAL
+//	resume WALL/LOGICAL at PHYSICAL
 //	last
 func TestClockTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/clock/*.txt")
@@ -90,6 +91,14 @@ func replay(clock **crdt.Clock, call string) (string, error) {
 			return "", err
 		}
 		if err := (*clock).Observe(ts, n); err != nil {
+			return err.Error(), nil
+		}
+		return "ok", nil
+	case "resume":
+		if _, err := fmt.Sscanf(rest, "%d/%d at %d", &ts.Wall, &ts.Logical, &n); err != nil {
+			return "", err
+		}
+		if err := (*clock).Resume(ts, n); err != nil {
 			return err.Error(), nil
 		}
 		return "ok", nil

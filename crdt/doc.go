@@ -56,8 +56,9 @@
 // write can lose on every member, its own included.
 //
 // HAZARD: a member restarts with a fresh Clock while physical time was set back,
-// or lost its entries. It can give out timestamps that it gave out before. Feed
-// the new Clock the highest one that was persisted.
+// or lost its entries. It can give out timestamps that it gave out before.
+// [Clock.Resume] from the highest one that was persisted; it does what it can
+// where that is far ahead.
 //
 // HAZARD: the skew bound is checked by Clock.Observe alone. Store.Merge takes
 // any timestamp up to the year 2262, and an entry with the greatest one can

@@ -110,10 +110,11 @@ func (p *Progress) Learn(r Report, complete bool, now int64) {
 	for i := range r.Marks {
 		theirs := &r.Marks[i]
 		m := p.mark(theirs.Member)
-		if theirs.Told > m.Told {
-			m.Stable, m.Told = theirs.Stable, theirs.Told
+		if told := min(theirs.Told, now); told > m.Told {
+			m.Stable, m.Told = theirs.Stable, told
 		}
-		m.Seen, m.Out, m.Fence = max(m.Seen, theirs.Seen), max(m.Out, theirs.Out), max(m.Fence, theirs.Fence)
+		// A clock that is ahead must not keep those alive that are gone.
+		m.Seen, m.Out, m.Fence = max(m.Seen, min(theirs.Seen, now)), max(m.Out, min(theirs.Out, now)), max(m.Fence, min(theirs.Fence, now))
 		if complete {
 			m.Has = max(m.Has, min(theirs.Has, now))
 		}

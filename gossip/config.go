@@ -94,6 +94,10 @@ type Config struct {
 	Transport Transport
 	// Now is the wall clock.
 	Now func() time.Time
+	// Boot is a clock of this host, in nanoseconds, that nobody sets and that
+	// goes on while the host sleeps: with it, what is known of the members' clocks
+	// stays right when this host's wall clock is set. Nil: the wall clock.
+	Boot func() int64
 }
 
 // DefaultConfig returns a Config that lacks only Node and Maps.

@@ -94,16 +94,19 @@ func (d *delegate) AckPayload() []byte {
 }
 
 func (d *delegate) NotifyPingComplete(node *memberlist.Node, rtt time.Duration, payload []byte) {
+	boot := d.c.cfg.Boot()
 	d.c.suspect(node.Name, false)
 	if len(payload) != 8 {
 		return
 	}
 	theirs := int64(binary.BigEndian.Uint64(payload))
-	ours := d.c.cfg.Now().Add(-rtt / 2).UnixNano()
+	if theirs < 0 { // no time of a clock, and far enough to overflow
+		return
+	}
 	d.c.mu.Lock()
 	defer d.c.mu.Unlock()
 	if r := d.c.records[node.Name]; r != nil {
-		r.rtt, r.offset = rtt, time.Duration(theirs-ours)
+		r.rtt, r.clock = max(rtt, 1), theirs-(boot-int64(rtt/2))
 		if r.peer != nil {
 			r.peer.rtt.Store(int64(rtt))
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -233,5 +234,37 @@ func TestClockOffset(t *testing.T) {
 			}
 			return false
 		})
+	})
+}
+
+// TestClockOffsetAfterAStep: what is known of other clocks does not depend on this
+// host's wall clock, so that a step shows at once and not with the next probe.
+func TestClockOffsetAfterAStep(t *testing.T) {
+	virtual(t, simnet.Link{Delay: 10 * time.Millisecond}, func(t *testing.T, w *world) {
+		began := time.Now()
+		var step atomic.Int64
+		a := w.start("a", addrA, func(c *Config) {
+			c.Now = func() time.Time { return time.Now().Add(time.Duration(step.Load())) }
+			c.Boot = func() int64 { return int64(time.Since(began)) }
+		})
+		w.start("b", addrB, func(c *Config) { c.Seeds = []string{addrA} })
+		offset := func() time.Duration {
+			for _, m := range a.Members() {
+				if m.Node == "b" && m.RTT != 0 {
+					if want := began.UnixNano(); int64(m.Clock) != want {
+						t.Errorf("its wall clock minus our boot clock is %d, want %d", m.Clock, want)
+					}
+					return m.ClockOffset
+				}
+			}
+			return -1
+		}
+		within(t, 10*time.Second, "a probe", func() bool { return offset() == 0 })
+		for _, d := range []time.Duration{time.Hour, -time.Hour} {
+			step.Store(int64(d))
+			if got := offset(); got != -d {
+				t.Errorf("after a step of %v it is %v ahead", d, got)
+			}
+		}
 	})
 }

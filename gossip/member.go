@@ -32,7 +32,8 @@ type Member struct {
 	Version     string
 	InSync      bool          // all common maps had equal digests at LastSync
 	LastSync    time.Time     // last comparison or complete exchange with it; zero: none
-	ClockOffset time.Duration // its wall clock minus ours, at the last probe
+	ClockOffset time.Duration // its wall clock minus ours, by the last probe; 0: none yet
+	Clock       time.Duration // its wall clock minus our Config.Boot, at the last probe
 	RTT         time.Duration // at the last probe; 0: none yet
 	Differ      []string      // names of the maps whose digests differed then, sorted
 }
@@ -50,7 +51,7 @@ type record struct {
 	inSync  bool
 	sync    time.Time
 	differ  []string
-	offset  time.Duration
+	clock   int64 // its wall clock minus our boot clock; rtt says whether it is known
 	rtt     time.Duration
 	ignored map[string]bool // maps whose shape conflict was logged
 
@@ -63,6 +64,7 @@ type record struct {
 // gone; of the runs of one node ID that are gone just the latest, and none if
 // one lives. Sorted by node ID, the living first. The slice is the caller's.
 func (c *Cluster) Members() []Member {
+	own := c.clockNow()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	members := make([]Member, 0, len(c.records))
@@ -77,10 +79,14 @@ func (c *Cluster) Members() []Member {
 		if r.gone() && (living[r.Node] || latest[r.Node] != r) {
 			continue // an earlier run
 		}
+		var offset time.Duration
+		if r.rtt != 0 {
+			offset = time.Duration(r.clock - own)
+		}
 		members = append(members, Member{
 			Node: r.Node, Name: r.name, Addr: r.addr, State: r.state, Self: r.self, BootID: r.BootID,
 			Version: r.Version, InSync: r.inSync || r.self, LastSync: r.sync,
-			ClockOffset: r.offset, RTT: r.rtt, Differ: slices.Clone(r.differ),
+			ClockOffset: offset, Clock: time.Duration(r.clock), RTT: r.rtt, Differ: slices.Clone(r.differ),
 		})
 	}
 	slices.SortFunc(members, func(a, b Member) int {
@@ -88,6 +94,9 @@ func (c *Cluster) Members() []Member {
 	})
 	return members
 }
+
+// clockNow is our wall clock minus our boot clock.
+func (c *Cluster) clockNow() int64 { return c.cfg.Now().UnixNano() - c.cfg.Boot() }
 
 // address is where the member is dialed; empty for nil.
 func (r *record) address() string {

@@ -22,6 +22,9 @@ func Open(cfg Config, r Replica) (*Cluster, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("open cluster: %w", err)
 	}
+	if cfg.Boot == nil {
+		cfg.Boot = func() int64 { return cfg.Now().UnixNano() }
+	}
 	c := &Cluster{
 		cfg:        cfg,
 		log:        cfg.Logger,
