@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/mapgossip/mapgossip/crdt"
@@ -75,18 +74,24 @@ func (n *Node) tendMap(b *boundMap, wall int64, waits bool) {
 	for member, at := range left {
 		p.Remove(member, min(at.UnixNano(), wall)) // at is by this host's clock, which may be ahead
 	}
+	heard := make(map[string]int64, len(alive))
+	for member, at := range alive {
+		if at != 0 {
+			heard[member] = n.wall(at)
+		}
+	}
 	age := n.config.TombstoneMinAge
 	if b.crowded() {
 		age, waits = min(age, crowdedAge), false
 		for _, m := range p.Report().Marks {
-			if m.Member != n.config.Node && p.Counts(m.Member, wall, n.config.ForgetAfter) && !slices.Contains(alive, m.Member) {
+			if _, there := alive[m.Member]; m.Member != n.config.Node && p.Counts(m.Member, wall, n.config.ForgetAfter) && !there {
 				n.log.Warn("too many deletes to wait for a member that is gone: when it is back, it takes the cluster's state",
 					"map", b.Name, "member", m.Member)
 				p.Remove(m.Member, wall)
 			}
 		}
 	}
-	p.Tend(n.config.Node, wall, n.promise, alive, n.config.ForgetAfter)
+	p.Tend(n.config.Node, wall, n.promise, heard, n.config.ForgetAfter)
 	b.tended(n.config.Node)
 	stable, told, _ := p.Stable(wall, n.config.ForgetAfter)
 	floor := min(stable, told-int64(age))

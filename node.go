@@ -54,7 +54,7 @@ type Node struct {
 	owned   bool // kernel is ours to close
 	watch   mapwatch.Watch
 	cluster *gossip.Cluster
-	keeper  *keeper // nil without a state directory
+	disk    *diskState // nil without a state directory
 	started time.Time
 
 	calls   chan func()
@@ -305,6 +305,7 @@ func (n *Node) Close() error {
 		}
 		if n.watch != nil {
 			errs = append(errs, n.watch.Close())
+			n.takeRest()
 		}
 		errs = append(errs, n.closeState())
 		for _, b := range n.maps {

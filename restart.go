@@ -32,9 +32,9 @@ type mapNote struct {
 	Progress   crdt.Report `json:"progress"`
 }
 
-// keeper writes down what must survive a restart. The owner goroutine uses it,
+// diskState writes down what must survive a restart. The owner goroutine uses it,
 // but for what is said to run beside.
-type keeper struct {
+type diskState struct {
 	dir      *state.Dir
 	noted    time.Time // when the last note was written
 	tried    time.Time // when the last snapshot began
@@ -58,7 +58,7 @@ func (n *Node) openState() error {
 	if err != nil {
 		return err
 	}
-	n.keeper = &keeper{dir: dir}
+	n.disk = &diskState{dir: dir}
 	var kept note
 	if saved.Meta != nil {
 		if err := json.Unmarshal(saved.Meta, &kept); err != nil {
@@ -107,27 +107,27 @@ func (n *Node) restore(b *boundMap, was mapNote, saved *state.Saved) error {
 // journal writes down the entries of these slots, so that they are there after a
 // restart: called before the kernel or another member comes to know of them.
 func (n *Node) journal(b *boundMap, slots []crdt.Slot) {
-	if n.keeper == nil || len(slots) == 0 {
+	if n.disk == nil || len(slots) == 0 {
 		return
 	}
-	n.keeper.dir.Settled() // one turn of the owner after the other: no apply is under way
+	n.disk.dir.Settled() // one turn of the owner after the other: no apply is under way
 	for _, slot := range slots {
 		if e, known := b.store.At(slot); known {
-			n.keeper.dir.Append(b.Name, e, b.stuck(slot))
+			n.disk.dir.Append(b.Name, e, b.stuck(slot))
 		}
 	}
 	n.flushState()
 }
 
 func (n *Node) flushState() {
-	if err := n.keeper.dir.Flush(); err != nil {
+	if err := n.disk.dir.Flush(); err != nil {
 		n.log.Error("state is not kept", "error", err)
 	}
 }
 
 // keep does what is due for the state directory.
 func (n *Node) keep(ctx context.Context) {
-	k := n.keeper
+	k := n.disk
 	if k == nil {
 		return
 	}
@@ -173,8 +173,8 @@ func (n *Node) writeNote() {
 		n.log.Error("write state", "error", err) // numbers and names: never
 		return
 	}
-	n.keeper.dir.Settled()
-	n.keeper.dir.Meta(text)
+	n.disk.dir.Settled()
+	n.disk.dir.Meta(text)
 	n.flushState()
 }
 
@@ -184,7 +184,7 @@ func (n *Node) snapshot(ctx context.Context) error {
 	var err error
 	slots := make([]crdt.Slot, len(n.maps))
 	if called := n.call(ctx, func() {
-		if s, err = n.keeper.dir.Begin(); err == nil {
+		if s, err = n.disk.dir.Begin(); err == nil {
 			for i, b := range n.maps {
 				slots[i] = b.store.Slots()
 			}
@@ -211,11 +211,29 @@ func (n *Node) snapshot(ctx context.Context) error {
 
 // closeState writes down the rest. The owner has ended.
 func (n *Node) closeState() error {
-	if n.keeper == nil {
+	if n.disk == nil {
 		return nil
 	}
 	if n.cluster != nil { // else New has failed
 		n.writeNote()
 	}
-	return n.keeper.dir.Close()
+	return n.disk.dir.Close()
+}
+
+// takeRest takes the last changes before capture ended, when it is pinned and
+// goes on without this Node: what is not released the next one doubts. Owner and
+// cluster have ended; the state directory has them for the next run.
+func (n *Node) takeRest() {
+	if n.disk == nil || n.config.CapturePins == "" || n.cluster == nil {
+		return
+	}
+	for _, b := range n.maps {
+		if !b.imported {
+			return
+		}
+	}
+	for batch := range n.watch.Batches() {
+		n.captured(batch)
+		batch.Release()
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mapgossip/mapgossip/crdt"
 	"github.com/mapgossip/mapgossip/gossip/simnet"
 	"github.com/mapgossip/mapgossip/mapwatch"
 	"github.com/mapgossip/mapgossip/state/fakefs"
@@ -19,12 +20,15 @@ type lasting struct {
 }
 
 func (r *rig) startLasting(i int) *lasting {
+	l := r.prepareLasting(i)
+	l.up()
+	return l
+}
+
+func (r *rig) prepareLasting(i int) *lasting {
 	c, kernel, m := r.prepare(i, mapwatch.Shape{})
 	c.TombstoneMinAge, c.ForgetAfter = time.Minute, 10*time.Minute
-	l := &lasting{r: r, config: c, disk: fakefs.New()}
-	l.config.StateFS = l.disk.Mount()
-	l.rigNode = r.start(l.config, kernel, m)
-	return l
+	return &lasting{rigNode: &rigNode{kernel: kernel, m: m}, r: r, config: c, disk: fakefs.New()}
 }
 
 // down ends the agent, as kill -9 does or in order.
@@ -51,11 +55,14 @@ func without(nodes []*rigNode, gone *rigNode) (rest []*rigNode) {
 
 // up starts the agent again on the same host.
 func (l *lasting) up() {
-	transport, err := l.r.net.Listen(l.addr)
-	if err != nil {
-		l.r.t.Fatal(err)
+	if l.Node != nil {
+		transport, err := l.r.net.Listen(l.addr)
+		if err != nil {
+			l.r.t.Fatal(err)
+		}
+		l.config.Transport = transport
 	}
-	l.config.Transport, l.config.StateFS = transport, l.disk.Mount()
+	l.config.StateFS = l.disk.Mount()
 	l.rigNode = l.r.start(l.config, l.kernel, l.m)
 }
 
@@ -160,4 +167,42 @@ func TestRestartOnNewMap(t *testing.T) {
 			t.Errorf("%d keys, key 7 is %x: want 101, and 7", len(content), content[string(number(7))])
 		}
 	})
+}
+
+// TestPinnedCapture: with pinned capture, what was written while the agent was
+// down has the time at which it was written.
+func TestPinnedCapture(t *testing.T) {
+	for _, kill := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, 1, simnet.Link{Delay: time.Millisecond})
+			r.startLasting(0)
+			b := r.prepareLasting(1)
+			b.config.CapturePins = "/sys/fs/bpf/mapgossip"
+			b.up()
+			pass(3 * time.Second)
+			b.write(t, 1, 1)
+			r.converge(t, time.Minute)
+			pass(10 * time.Second)
+			if kill {
+				b.kernel.Kill()
+			}
+			b.down(kill)
+			pass(10 * time.Second)
+			b.write(t, 1, 1001)
+			b.write(t, 2, 2002)
+			written := time.Now()
+			pass(10 * time.Second)
+			b.up()
+			r.converge(t, time.Minute)
+			for key, value := range map[int]int{1: 1001, 2: 2002} {
+				var e crdt.Entry
+				if err := b.call(t.Context(), func() { e, _ = b.maps[0].store.Get(number(key)) }); err != nil {
+					t.Fatal(err)
+				}
+				if at := time.Unix(0, e.Version.Time.Wall); at.Sub(written).Abs() > time.Millisecond || string(e.Value) != string(number(value)) {
+					t.Errorf("kill %v: key %d has %x of %v, want %d of %v", kill, key, e.Value, at, value, written)
+				}
+			}
+		})
+	}
 }

@@ -211,10 +211,10 @@ func (n *Node) Healthy(ctx context.Context) (bool, []string) {
 
 // stateError says why the state directory keeps nothing at present.
 func (n *Node) stateError() string {
-	if n.keeper == nil {
+	if n.disk == nil {
 		return ""
 	}
-	if err := n.keeper.dir.Broken(); err != nil {
+	if err := n.disk.dir.Broken(); err != nil {
 		return err.Error()
 	}
 	return ""

@@ -58,6 +58,12 @@ enum scratch_slot {
 };
 
 /*
+ * A slot of watched that is none: of a map that only the apply thread writes, to
+ * say who it is. ABI with mapwatch/own_thread.go.
+ */
+#define SLOT_OWN 0xffffffff
+
+/*
  * The head of a ring record, followed by key_bytes of key and value_bytes of
  * value. Native byte order. ABI with mapwatch/ring_record.go.
  */
@@ -103,6 +109,10 @@ struct pcpu_hot {
 	int preempt_count;
 } __attribute__((preserve_access_index));
 
+struct task_struct {
+	__u64 start_boottime; /* ns, CLOCK_BOOTTIME; from 5.5 */
+} __attribute__((preserve_access_index));
+
 /*
  * Per-CPU variables of the kernel. Declared void because that is the only type
  * the loader accepts; mapwatch/ksym.go then makes typed references of them.
@@ -119,10 +129,13 @@ const volatile __u64 wake_bytes = 0;  /* wake the reader when more than this wai
 
 /*
  * Set while running. own_tid is the thread that writes what other members
- * changed, 0 until it is known. reader_idle is not 0 while the reader blocks
- * without a short timer.
+ * changed, 0 while it is not known, and own_start_ns when that thread began: the
+ * kernel gives the ID of a dead thread to another one, and the programs may have
+ * outlived it, being pinned. reader_idle is not 0 while the reader blocks without
+ * a short timer.
  */
 volatile __u32 own_tid;
+volatile __u64 own_start_ns;
 volatile __u32 reader_idle;
 
 struct {
@@ -177,6 +190,21 @@ static __always_inline bool in_interrupt(void)
 	return count & INTERRUPT_MASK;
 }
 
+static __always_inline __u64 current_start_ns(void)
+{
+	return bpf_get_current_task_btf()->start_boottime;
+}
+
+/* In this order, so that never an ID is there with another thread's start. */
+static __always_inline void learn_own(void)
+{
+	if (preempt_source == PREEMPT_NONE)
+		return;
+	own_tid = 0;
+	own_start_ns = current_start_ns();
+	own_tid = (__u32)bpf_get_current_pid_tgid();
+}
+
 /*
  * Whether the write under way is the apply thread's own. The thread alone does
  * not tell: a program that runs in an interrupt carries the ID of whatever
@@ -188,7 +216,7 @@ static __always_inline bool is_own(__u64 pid_tgid)
 {
 	if (preempt_source == PREEMPT_NONE) /* nobody else could be told from us */
 		return false;
-	if (!own_tid || (__u32)pid_tgid != own_tid)
+	if (!own_tid || (__u32)pid_tgid != own_tid || current_start_ns() != own_start_ns)
 		return false;
 	if (*(int *)bpf_this_cpu_ptr(&bpf_prog_active) <= 0)
 		return false;
@@ -290,6 +318,10 @@ static __always_inline int changed(struct bpf_map *map, __u32 program, __u32 kin
 	slot = bpf_map_lookup_elem(&watched, &id);
 	if (!slot)
 		return 0;
+	if (*slot == SLOT_OWN) {
+		learn_own();
+		return 0;
+	}
 	counts = bpf_map_lookup_elem(&counters, slot);
 	if (!counts)
 		return 0;

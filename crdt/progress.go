@@ -26,7 +26,7 @@ type Mark struct {
 	// Stable: the member said, at Told by its clock, that its store has
 	// everything up to then of all members that count.
 	Stable, Told int64
-	// Seen: some member saw it alive. Out: it left or was removed.
+	// Seen: some member heard it. Out: it left or was removed.
 	Seen, Out int64
 	// Fence: it was gone for long, or left, after that. What it stamped up to
 	// then counts as known to all.
@@ -134,15 +134,15 @@ func (p *Progress) Reaches(r Report) bool {
 }
 
 // Tend brings the marks up to date: self promises not to stamp up to promise
-// any more, and these members are alive. forget is after how long a member
-// that nobody sees counts no more.
-func (p *Progress) Tend(self string, now, promise int64, alive []string, forget time.Duration) {
+// any more, and members were last heard at these times. forget is after how long
+// a member that nobody hears counts no more.
+func (p *Progress) Tend(self string, now, promise int64, heard map[string]int64, forget time.Duration) {
 	own := p.mark(self)
 	own.Seen = max(own.Seen, now)
 	own.Has = max(own.Has, promise)
-	for _, name := range alive {
+	for name, at := range heard {
 		m := p.mark(name)
-		m.Seen = max(m.Seen, now)
+		m.Seen = max(m.Seen, at)
 	}
 	stable := int64(math.MaxInt64)
 	for _, m := range p.marks {

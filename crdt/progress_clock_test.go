@@ -12,8 +12,17 @@ import (
 func TestProgressIsNotDragged(t *testing.T) {
 	const now, hour = int64(1_700_000_000e9), int64(time.Hour)
 	var ahead, p crdt.Progress
-	ahead.Tend("bad", now+100000*hour, 0, []string{"gone", "left", "own"}, time.Duration(24*hour))
-	p.Tend("own", now, now, []string{"bad", "gone", "left"}, time.Duration(24*hour))
+	at := now + 100000*hour
+	heard := func(members ...string) map[string]int64 {
+		times := make(map[string]int64)
+		for _, m := range members {
+			times[m] = at
+		}
+		return times
+	}
+	ahead.Tend("bad", at, 0, heard("gone", "left", "own"), time.Duration(24*hour))
+	at = now
+	p.Tend("own", now, now, heard("bad", "gone", "left"), time.Duration(24*hour))
 	p.Learn(ahead.Report(), true, now)
 	p.Remove("left", now+hour)
 	if p.Counts("left", now+hour, time.Duration(24*hour)) {

@@ -163,14 +163,14 @@ func (w *world) send(from, to *actor, entries []crdt.Entry, cut bool) {
 
 // tend is a Node's housekeeping.
 func (w *world) tend(a *actor) {
-	var alive []string
+	heard := make(map[string]int64)
 	for _, b := range w.members {
 		if a != b && w.reach(a, b) {
-			alive = append(alive, b.name)
+			heard[b.name] = w.now
 		}
 	}
 	p := a.store.Progress()
-	p.Tend(a.name, w.now, w.now-1e9, alive, w.forget)
+	p.Tend(a.name, w.now, w.now-1e9, heard, w.forget)
 	stable, told, _ := p.Stable(w.now, w.forget)
 	if floor := min(stable, told-w.age); floor > p.Floor() {
 		a.store.Raise(floor, idle)

@@ -106,6 +106,7 @@ func (d *delegate) NotifyPingComplete(node *memberlist.Node, rtt time.Duration, 
 	d.c.mu.Lock()
 	defer d.c.mu.Unlock()
 	if r := d.c.records[node.Name]; r != nil {
+		r.heard = boot
 		r.rtt, r.clock = max(rtt, 1), theirs-(boot-int64(rtt/2))
 		if r.peer != nil {
 			r.peer.rtt.Store(int64(rtt))

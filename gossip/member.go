@@ -53,6 +53,7 @@ type record struct {
 	differ  []string
 	clock   int64 // its wall clock minus our boot clock; rtt says whether it is known
 	rtt     time.Duration
+	heard   int64           // Config.Boot when a frame or the answer to a probe came from it; 0: none yet
 	ignored map[string]bool // maps whose shape conflict was logged
 
 	metReady bool // this member was ready when the two met

@@ -44,6 +44,7 @@ func (c *Cluster) deliver(frame []byte) {
 		return
 	}
 	p := r.peer
+	r.heard = c.cfg.Boot()
 	c.mu.Unlock()
 	c.accept(p, parcel{k, fields, len(frame)})
 }

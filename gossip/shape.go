@@ -169,18 +169,20 @@ func (r *record) takesLocked(spec *Map) bool {
 }
 
 // Taking returns the node IDs of the other members that take part in the map
-// and are alive, and of those that left in order, with the time of that.
-func (c *Cluster) Taking(mapName string) (alive []string, left map[string]time.Time) {
+// and are alive, with the time at which each was last heard (Config.Boot; 0: not
+// yet), and of those that left in order, with the time of that. A member is alive
+// for as long as it takes to find out that it is not.
+func (c *Cluster) Taking(mapName string) (alive map[string]int64, left map[string]time.Time) {
 	spec := c.maps[mapName]
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	living := c.livingLocked()
-	left = make(map[string]time.Time)
+	alive, left = make(map[string]int64), make(map[string]time.Time)
 	for _, r := range c.records {
 		switch {
 		case r.self || r.Node == c.self.Node:
 		case r.peer != nil && len(r.maps) > 0 && r.takesLocked(spec):
-			alive = append(alive, r.Node)
+			alive[r.Node] = max(alive[r.Node], r.heard)
 		case r.state == StateLeft && !living[r.Node] && left[r.Node].Before(r.since):
 			left[r.Node] = r.since
 		}

@@ -70,6 +70,7 @@ func selectPrograms(spec *ebpf.CollectionSpec, kernel *btf.Spec, mode Mode) (lac
 
 // attach starts the loaded programs.
 func (c *capture) attach() error {
+	c.links = make(map[string]link.Link)
 	for _, h := range hooks() {
 		program := c.collection.Programs[h.program(c.mode)]
 		if program == nil {
@@ -80,7 +81,7 @@ func (c *capture) attach() error {
 		if err != nil {
 			return explainRefusal("attach to kernel function "+h.function, err)
 		}
-		c.links = append(c.links, l)
+		c.links[h.program(c.mode)] = l
 	}
 	return nil
 }

@@ -21,38 +21,59 @@ const scratchLimitBytes = 32 << 10
 type capture struct {
 	mode       Mode // ModeFexit or ModeFentry
 	collection *ebpf.Collection
-	links      []link.Link
+	links      map[string]link.Link // by program
 	reader     *ringbuf.Reader
+	ledger     *ledger // nil unless the capture can be pinned
+	// What readMisses said before the first map was watched.
+	firstMisses uint64
 	// Sentences about kernel functions that are absent here and what is
 	// therefore left to the scan.
 	lacking []string
 }
 
-// openCapture loads and attaches the programs of one mode, watching nothing yet.
-// shapes are those of every map that will be, slot by slot.
-// Errors: ErrPermission, ErrUnsupported.
-func openCapture(mode Mode, shapes []Shape, ringBytes int) (*capture, error) {
+// capturePlan is what a capture on this kernel consists of.
+type capturePlan struct {
+	mode      Mode
+	spec      *ebpf.CollectionSpec
+	types     *btf.Cache
+	variables ksyms
+	lacking   []string
+	shapes    []Shape
+	ringBytes int
+}
+
+// planCapture finds out what a capture in one mode consists of. shapes are those
+// of every map that will be watched, slot by slot; with pinnable, the capture
+// has a ledger. Errors: ErrPermission, ErrUnsupported.
+func planCapture(mode Mode, shapes []Shape, ringBytes int, pinnable bool) (*capturePlan, error) {
 	if err := checkHost(); err != nil {
 		return nil, err
 	}
-	types := btf.NewCache()
-	kernel, err := kernelTypes(types)
+	p := &capturePlan{mode: mode, types: btf.NewCache(), shapes: shapes, ringBytes: ringBytes}
+	kernel, err := kernelTypes(p.types)
 	if err != nil {
 		return nil, err
 	}
-	spec, err := loadCapture()
-	if err != nil {
+	if p.spec, err = loadCapture(); err != nil {
 		return nil, fmt.Errorf("read the capture object: %w", err)
 	}
-	c := &capture{mode: mode}
-	if c.lacking, err = selectPrograms(spec, kernel, mode); err != nil {
+	if p.lacking, err = selectPrograms(p.spec, kernel, mode); err != nil {
 		return nil, err
 	}
-	variables, err := findKsyms(kernel)
-	if err != nil {
+	if p.variables, err = findKsyms(kernel); err != nil {
 		return nil, err
 	}
-	if err := c.load(spec, variables, ebpf.CollectionOptions{Cache: types}, shapes, ringBytes); err != nil {
+	if pinnable {
+		p.spec.Maps[ledgerMap] = ledgerSpec(len(shapes))
+	}
+	return p, nil
+}
+
+// open loads and attaches the programs, watching nothing yet.
+// Errors: ErrPermission, ErrUnsupported.
+func (p *capturePlan) open() (*capture, error) {
+	c := &capture{mode: p.mode, lacking: p.lacking}
+	if err := c.load(p.spec, p.variables, ebpf.CollectionOptions{Cache: p.types}, p.shapes, p.ringBytes); err != nil {
 		return nil, err
 	}
 	if err := c.attach(); err != nil {
@@ -76,8 +97,21 @@ func (c *capture) load(spec *ebpf.CollectionSpec, variables ksyms, options ebpf.
 	if err != nil {
 		return explainRefusal("load the capture programs", err)
 	}
+	if err := c.openMaps(); err != nil {
+		return errors.Join(err, c.Close())
+	}
+	return nil
+}
+
+// openMaps opens what this side reads and writes of the collection's maps.
+func (c *capture) openMaps() (err error) {
 	if c.reader, err = ringbuf.NewReader(c.collection.Maps[captureMapRing]); err != nil {
-		return errors.Join(explainRefusal("map the capture ring", err), c.Close())
+		return explainRefusal("map the capture ring", err)
+	}
+	if m := c.collection.Maps[ledgerMap]; m != nil {
+		if c.ledger, err = openLedger(m); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -147,12 +181,6 @@ func (c *capture) unwatch(mapID uint32) error {
 	return nil
 }
 
-// setOwnThread tells the programs which thread's map writes are ours, by its ID
-// in the initial PID namespace.
-func (c *capture) setOwnThread(thread uint32) error {
-	return c.collection.Variables[captureVarOwnTid].Set(thread)
-}
-
 // setReaderIdle chooses how the reader is woken: by the kernel's own rule when
 // idle, else only when the ring fills.
 func (c *capture) setReaderIdle(idle bool) error {
@@ -163,7 +191,8 @@ func (c *capture) setReaderIdle(idle bool) error {
 	return c.collection.Variables[captureVarReaderIdle].Set(value)
 }
 
-// Close detaches and unloads everything. A reader that blocks returns.
+// Close detaches and unloads everything that is not pinned. A reader that blocks
+// returns.
 func (c *capture) Close() error {
 	var errs []error
 	for _, l := range c.links {

@@ -28,6 +28,7 @@ const (
 	captureProgUpdateFentry          = "update_fentry"
 	captureProgUpdateFexit           = "update_fexit"
 	captureVarKeyLimit               = "key_limit"
+	captureVarOwnStartNs             = "own_start_ns"
 	captureVarOwnTid                 = "own_tid"
 	captureVarPreemptSource          = "preempt_source"
 	captureVarReaderIdle             = "reader_idle"
@@ -101,6 +102,7 @@ type captureMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type captureVariableSpecs struct {
 	KeyLimit      *ebpf.VariableSpec `ebpf:"key_limit"`
+	OwnStartNs    *ebpf.VariableSpec `ebpf:"own_start_ns"`
 	OwnTid        *ebpf.VariableSpec `ebpf:"own_tid"`
 	PreemptSource *ebpf.VariableSpec `ebpf:"preempt_source"`
 	ReaderIdle    *ebpf.VariableSpec `ebpf:"reader_idle"`
@@ -148,6 +150,7 @@ func (m *captureMaps) Close() error {
 // It can be passed to loadCaptureObjects or ebpf.CollectionSpec.LoadAndAssign.
 type captureVariables struct {
 	KeyLimit      *ebpf.Variable `ebpf:"key_limit"`
+	OwnStartNs    *ebpf.Variable `ebpf:"own_start_ns"`
 	OwnTid        *ebpf.Variable `ebpf:"own_tid"`
 	PreemptSource *ebpf.Variable `ebpf:"preempt_source"`
 	ReaderIdle    *ebpf.Variable `ebpf:"reader_idle"`

@@ -3,6 +3,7 @@
 package mapwatch
 
 import (
+	"errors"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,11 +13,18 @@ import (
 // reads the ring, fills Batches and looks for losses.
 type hookWatch struct {
 	capture *capture
+	host    *Host
 	now     func() int64
 	reason  string
 	batches chan Batch
 	quit    chan struct{} // closed by Close
 	ended   chan struct{} // closed when the reading goroutine has returned
+
+	// Of a watch with Options.Pins; see leave.
+	pins      *pins        // nil without
+	number    uint64       // in the ledger
+	unhandled atomic.Int64 // batches that were not released
+	left      atomic.Bool  // Close is done but for them
 
 	// barrier is the time of the latest Barrier call.
 	barrier atomic.Int64
@@ -25,28 +33,32 @@ type hookWatch struct {
 	closeErr error
 
 	// mu guards the capture's counters against Close.
-	mu          sync.Mutex
-	closed      bool
-	firstMisses uint64
-	counts      []Counts // as last read; by map
+	mu     sync.Mutex
+	closed bool
+	counts []Counts // as last read; by map
 }
 
 var _ Watch = (*hookWatch)(nil)
 
-// startHookWatch owns c from here on. misses is what c.readMisses said before
-// the first map was watched.
-func startHookWatch(c *capture, now func() int64, shapes []Shape, misses uint64, options Options) *hookWatch {
+// startHookWatch owns c and p from here on. p is nil, or where c is pinned.
+func startHookWatch(h *Host, c *capture, shapes []Shape, p *pins, options Options) *hookWatch {
 	w := &hookWatch{
-		capture:     c,
-		now:         now,
-		reason:      strings.Join(c.lacking, "; "),
-		batches:     make(chan Batch, options.Queue),
-		quit:        make(chan struct{}),
-		ended:       make(chan struct{}),
-		firstMisses: misses,
-		counts:      make([]Counts, len(shapes)),
+		capture: c,
+		host:    h,
+		now:     h.Now,
+		reason:  strings.Join(c.lacking, "; "),
+		batches: make(chan Batch, options.Queue),
+		quit:    make(chan struct{}),
+		ended:   make(chan struct{}),
+		pins:    p,
+		counts:  make([]Counts, len(shapes)),
 	}
 	loop := newRingLoop(w, shapes, options)
+	if p != nil {
+		var settled bool
+		w.number, settled = c.ledger.begin()
+		loop.resume(settled)
+	}
 	go loop.run()
 	return w
 }
@@ -102,11 +114,12 @@ func (w *hookWatch) readCountsLocked(mapIndex int) {
 		counts.Captured, counts.Own, counts.Failed, counts.Dropped = sum.Captured, sum.Own, sum.Failed, sum.Dropped
 	}
 	if misses, err := w.capture.readMisses(); err == nil {
-		counts.Missed = misses - w.firstMisses
+		counts.Missed = misses - w.capture.firstMisses
 	}
 }
 
-// Close implements Watch. Records that are still in the ring are lost.
+// Close implements Watch. Records that are still in the ring are lost, unless
+// the capture is pinned.
 func (w *hookWatch) Close() error {
 	w.close.Do(func() {
 		close(w.quit)
@@ -118,7 +131,41 @@ func (w *hookWatch) Close() error {
 			w.readCountsLocked(i)
 		}
 		w.closed = true
-		w.closeErr = w.capture.Close()
+		if w.pins == nil {
+			w.closeErr = w.capture.Close()
+		} else {
+			w.closeErr = w.leave()
+		}
 	})
 	return w.closeErr
+}
+
+// leave lets go of a pinned capture, which goes on without us: no thread is ours
+// while nobody is there. An Apply that is under way ends before.
+func (w *hookWatch) leave() error {
+	forgot := false
+	var errs [2]error
+	forget := func() { errs[0], forgot = w.capture.forgetOwnThread(), true }
+	w.host.onApplyThread(forget)
+	if !forgot { // the Host is closed, and nobody applies
+		forget()
+	}
+	errs[1] = w.capture.setReaderIdle(true) // nobody is to be woken for each record
+	err := errors.Join(errs[0], errs[1], w.capture.Close())
+	w.left.Store(true)
+	w.settle()
+	return errors.Join(err, w.pins.Close())
+}
+
+// released is called for each batch that its receiver is done with.
+func (w *hookWatch) released() {
+	w.unhandled.Add(-1)
+	w.settle()
+}
+
+// settle tells the next watch that nothing was left behind, once that is so.
+func (w *hookWatch) settle() {
+	if w.left.Load() && w.unhandled.Load() == 0 {
+		w.capture.ledger.settle(w.number)
+	}
 }

@@ -19,7 +19,8 @@
 //
 // Linux 5.6 to scan (batch lookup), 5.12 to capture by hooks. A pin path can be
 // opened by whoever may read and write the file, with CAP_BPF where the kernel
-// wants it; the hooks want CAP_BPF and CAP_PERFMON. To find maps by id: or
+// wants it; the hooks want CAP_BPF and CAP_PERFMON, pinned ones (Options.Pins) a
+// directory of a BPF file system that is ours to write. To find maps by id: or
 // name: the kernel wants CAP_SYS_ADMIN.
 //
 // # Assumptions that can fail
@@ -50,6 +51,20 @@
 // that all go through one OS thread a Host, which does nothing else: it must
 // never send a packet or run a program. A foreign fentry or fexit program that
 // writes a watched map from inside our own apply counts as ours, until a scan.
+//
+// HAZARD: a capture that is pinned (Options.Pins) outlives the thread that was
+// ours, and the kernel may give its ID to another one. The programs therefore
+// compare the time at which a thread began as well, which no two threads of one
+// ID share; and Watch.Close makes them forget it, because a thread can outlive
+// its Watch, too.
+//
+// HAZARD: a pinned capture knows maps by their IDs and does not keep them alive.
+// The kernel gives an ID again only after 2^31 other maps.
+//
+// HAZARD: a pinned capture is only as safe as the ring is large: what comes when it
+// is full is counted and answered by a rescan, which finds what the map holds then
+// and not when it changed. After kill -9 every map is rescanned, because records
+// that were read from the ring may not have been handled.
 //
 // HAZARD: on PREEMPT_RT the kernel keeps the softirq depth elsewhere than in
 // the preempt count. Whether a write in a softirq on the apply thread's CPU is

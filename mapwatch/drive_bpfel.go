@@ -34,6 +34,7 @@ const (
 	driveVarDriveStop              = "drive_stop"
 	driveVarDriveValueBytes        = "drive_value_bytes"
 	driveVarKeyLimit               = "key_limit"
+	driveVarOwnStartNs             = "own_start_ns"
 	driveVarOwnTid                 = "own_tid"
 	driveVarPreemptSource          = "preempt_source"
 	driveVarReaderIdle             = "reader_idle"
@@ -113,6 +114,7 @@ type driveVariableSpecs struct {
 	DriveStop       *ebpf.VariableSpec `ebpf:"drive_stop"`
 	DriveValueBytes *ebpf.VariableSpec `ebpf:"drive_value_bytes"`
 	KeyLimit        *ebpf.VariableSpec `ebpf:"key_limit"`
+	OwnStartNs      *ebpf.VariableSpec `ebpf:"own_start_ns"`
 	OwnTid          *ebpf.VariableSpec `ebpf:"own_tid"`
 	PreemptSource   *ebpf.VariableSpec `ebpf:"preempt_source"`
 	ReaderIdle      *ebpf.VariableSpec `ebpf:"reader_idle"`
@@ -166,6 +168,7 @@ type driveVariables struct {
 	DriveStop       *ebpf.Variable `ebpf:"drive_stop"`
 	DriveValueBytes *ebpf.Variable `ebpf:"drive_value_bytes"`
 	KeyLimit        *ebpf.Variable `ebpf:"key_limit"`
+	OwnStartNs      *ebpf.Variable `ebpf:"own_start_ns"`
 	OwnTid          *ebpf.Variable `ebpf:"own_tid"`
 	PreemptSource   *ebpf.Variable `ebpf:"preempt_source"`
 	ReaderIdle      *ebpf.Variable `ebpf:"reader_idle"`

@@ -64,6 +64,9 @@ func (d *Driven) Watch(maps []Map, options Options) (Watch, error) {
 	if err != nil {
 		return nil, err
 	}
+	if options.Pins != "" {
+		return nil, fmt.Errorf("watch maps: a driven host pins nothing: %w", ErrUnsupported)
+	}
 	if d.capture != nil || len(maps) != 1 || options.Mode == ModeFentry || options.Mode == ModeScan {
 		return nil, fmt.Errorf("watch maps: a driven host watches one map, once, with capture mode auto or fexit: %w", ErrUnsupported)
 	}
@@ -71,7 +74,7 @@ func (d *Driven) Watch(maps []Map, options Options) (Watch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("drive map %s: %w", shapes[0].Target, err)
 	}
-	d.watch = startHookWatch(c, d.Now, shapes, 0, options)
+	d.watch = startHookWatch(d.Host, c, shapes, nil, options)
 	d.watch.reason = "a program of this process tells of its own writes, and of no others"
 	d.capture = c
 	return d.watch, nil

@@ -2,7 +2,10 @@
 
 package mapwatch
 
-import "sync/atomic"
+import (
+	"errors"
+	"sync/atomic"
+)
 
 // WithoutBatches makes m believe that the kernel has no batch operations to
 // write with, as kernels before 5.6.
@@ -48,4 +51,22 @@ func RefuseWrites(m Map, refuse func(key []byte) error) *atomic.Int64 {
 		return bpfWrite(fd, op)
 	}
 	return refused
+}
+
+// AbandonWatch does to a watch by hooks what kill -9 does to the process: its
+// descriptors are closed and that is all.
+func AbandonWatch(w Watch) {
+	h := w.(*hookWatch)
+	h.close.Do(func() {
+		close(h.quit)
+		h.wake()
+		<-h.ended
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.closed = true
+		h.closeErr = h.capture.Close()
+		if h.pins != nil {
+			h.closeErr = errors.Join(h.closeErr, h.pins.Close())
+		}
+	})
 }

@@ -3,6 +3,7 @@
 package mapwatch
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -69,6 +70,7 @@ type testWatch struct {
 	changes []Change
 	rescan  []int
 	upto    int64
+	release bool // batches, once they are noted
 }
 
 func startTestWatch(t testing.TB, h *Host, options Options, maps ...Map) *testWatch {
@@ -106,11 +108,19 @@ func (w *testWatch) note(batch Batch) {
 		w.t.Errorf("Upto went back from %d to %d", w.upto, batch.Upto)
 	}
 	w.upto = batch.Upto
-	w.changes = append(w.changes, batch.Changes...)
+	for _, c := range batch.Changes {
+		if w.release {
+			c.Key, c.Value = bytes.Clone(c.Key), bytes.Clone(c.Value)
+		}
+		w.changes = append(w.changes, c)
+	}
 	for _, i := range batch.Rescan {
 		if !slices.Contains(w.rescan, i) {
 			w.rescan = append(w.rescan, i)
 		}
+	}
+	if w.release {
+		batch.Release()
 	}
 }
 

@@ -43,8 +43,9 @@ func OpenHost() (*Host, error) {
 
 func (h *Host) runApplyThread() {
 	defer close(h.ended)
+	// Never unlocked, so that the thread ends with the goroutine: nobody else's
+	// writes can come from it.
 	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	for {
 		select {
 		case fn := <-h.applies:

@@ -22,13 +22,18 @@ func subject(t *testing.T) conformance.Subject {
 	need.Root(t) // for id: and name: targets
 	dir := need.BPFFS(t)
 	h := openHost(t)
-	maps := 0
+	maps, pins := 0, 0
 	s := conformance.Subject{
 		Kernel: h,
 		Create: func(t *testing.T, shape mapwatch.Shape) conformance.Program {
 			maps++
 			return newProgram(t, filepath.Join(dir, fmt.Sprintf("map%d", maps)), shape)
 		},
+		Pins: func(*testing.T) string {
+			pins++
+			return filepath.Join(dir, fmt.Sprintf("pins%d", pins))
+		},
+		Kill: func(_ *testing.T, w mapwatch.Watch) { mapwatch.AbandonWatch(w) },
 		Refused: map[string]error{
 			dir:                              mapwatch.ErrNotMap,
 			pinProgram(t, dir):               mapwatch.ErrNotMap,

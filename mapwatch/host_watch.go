@@ -33,11 +33,26 @@ func (h *Host) Watch(maps []Map, options Options) (Watch, error) {
 	if err != nil {
 		return nil, err
 	}
+	var p *pins
+	if options.Pins != "" {
+		if p, err = openPins(options.Pins); err != nil {
+			return nil, err
+		}
+	}
+	w, err := h.watch(shapes, p, options)
+	if p != nil && (err != nil || w.Mode() == ModeScan) {
+		err = errors.Join(err, p.Close())
+	}
+	return w, err
+}
+
+// watch is Watch for valid arguments. A hookWatch owns p.
+func (h *Host) watch(shapes []Shape, p *pins, options Options) (Watch, error) {
 	switch options.Mode {
 	case ModeScan:
-		return newScanWatch(h.Now, "capture mode scan was asked for"), nil
+		return h.watchByScan("capture mode scan was asked for", p)
 	case ModeFexit, ModeFentry:
-		w, err := h.watchHooks(options.Mode, shapes, options)
+		w, err := h.watchHooks(options.Mode, shapes, p, options)
 		if err != nil {
 			return nil, fmt.Errorf("capture by %s: %w", options.Mode, err)
 		}
@@ -47,42 +62,109 @@ func (h *Host) Watch(maps []Map, options Options) (Watch, error) {
 		return w, nil
 	}
 
-	w, fexitErr := h.watchHooks(ModeFexit, shapes, options)
+	w, fexitErr := h.watchHooks(ModeFexit, shapes, p, options)
 	if fexitErr == nil {
 		return w, nil
 	}
+	if errors.Is(fexitErr, errNotPinned) {
+		return nil, fexitErr
+	}
 	// What refuses one refuses the other, but for a fault that only fexit has.
-	w, fentryErr := h.watchHooks(ModeFentry, shapes, options)
+	w, fentryErr := h.watchHooks(ModeFentry, shapes, p, options)
+	if errors.Is(fentryErr, errNotPinned) {
+		return nil, fentryErr
+	}
 	if fentryErr == nil {
 		w.reason = joinReasons(fmt.Sprintf("capture by fexit: %v", fexitErr), w.reason)
 		return w, nil
 	}
 	if fexitErr.Error() == fentryErr.Error() {
-		return newScanWatch(h.Now, fmt.Sprintf("capture by fexit and fentry: %v", fexitErr)), nil
+		return h.watchByScan(fmt.Sprintf("capture by fexit and fentry: %v", fexitErr), p)
 	}
-	return newScanWatch(h.Now, fmt.Sprintf("capture by fexit: %v; by fentry: %v", fexitErr, fentryErr)), nil
+	return h.watchByScan(fmt.Sprintf("capture by fexit: %v; by fentry: %v", fexitErr, fentryErr), p)
 }
 
-// watchHooks is Watch with trampolines.
-func (h *Host) watchHooks(mode Mode, shapes []Shape, options Options) (*hookWatch, error) {
+// watchByScan is watch without hooks. It pins nothing, and ends what an earlier
+// watch pinned: nobody would read it any more.
+func (h *Host) watchByScan(reason string, p *pins) (Watch, error) {
+	if p != nil {
+		if err := p.remove(""); err != nil {
+			return nil, err
+		}
+		reason = joinReasons(reason, "a scan has nothing to pin, so changes while no agent runs are found late")
+	}
+	return newScanWatch(h.Now, reason), nil
+}
+
+// watchHooks is watch with trampolines.
+func (h *Host) watchHooks(mode Mode, shapes []Shape, p *pins, options Options) (*hookWatch, error) {
 	test := uint32(len(shapes)) // the self-test's slot comes after the maps'
-	c, err := openCapture(mode, append(shapes[:len(shapes):len(shapes)], selfTestShape()), options.RingBytes)
+	plan, err := planCapture(mode, append(shapes[:test:test], selfTestShape()), options.RingBytes, p != nil)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.selfTest(test, h.onApplyThread); err != nil {
-		return nil, errors.Join(err, c.Close())
+	var set string
+	if p != nil {
+		set = plan.setName(h.Boot())
+		if w, err := h.takeOver(plan, set, p, options); err == nil {
+			return w, nil
+		}
+		// What cannot be taken over is replaced, which asks for a rescan of
+		// every map and so tells what there is to tell.
 	}
-	misses, err := c.readMisses()
+	c, err := plan.open()
 	if err != nil {
+		return nil, err
+	}
+	if err := h.begin(c, shapes); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	for slot, shape := range shapes {
-		if err := c.watch(shape.ID, uint32(slot)); err != nil {
+	if p != nil {
+		if err := p.pin(c, set); err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
 	}
-	return startHookWatch(c, h.Now, shapes, misses, options), nil
+	return startHookWatch(h, c, shapes, p, options), nil
+}
+
+// begin proves that c works, and makes it watch maps of these shapes.
+func (h *Host) begin(c *capture, shapes []Shape) (err error) {
+	if err := c.selfTest(uint32(len(shapes)), h.onApplyThread); err != nil {
+		return err
+	}
+	if c.firstMisses, err = c.readMisses(); err != nil {
+		return err
+	}
+	for slot, shape := range shapes {
+		if err := c.watch(shape.ID, uint32(slot)); err != nil {
+			return err
+		}
+	}
+	if c.ledger != nil {
+		c.ledger.set(ledgerFirstMisses, c.firstMisses)
+		c.ledger.set(ledgerMisses, c.firstMisses)
+	}
+	return nil
+}
+
+// takeOver goes on where an earlier watch of the same plan stopped.
+func (h *Host) takeOver(plan *capturePlan, set string, p *pins, options Options) (*hookWatch, error) {
+	if !p.has(set) {
+		return nil, fmt.Errorf("take over the pinned capture %s: %w", set, ErrNotFound)
+	}
+	c, err := plan.takeOver(p, set)
+	if err != nil {
+		return nil, err
+	}
+	shapes := plan.shapes[:len(plan.shapes)-1]
+	if err := c.selfTestTaken(uint32(len(shapes)), h.onApplyThread); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	if err := p.remove(set); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	c.firstMisses = c.ledger.get(ledgerFirstMisses)
+	return startHookWatch(h, c, shapes, p, options), nil
 }
 
 func (h *Host) watchShapes(maps []Map) ([]Shape, error) {

@@ -30,6 +30,8 @@ var (
 	ErrPermission = errors.New("not permitted")
 	// ErrUnsupported: this kernel cannot do what was asked.
 	ErrUnsupported = errors.New("not supported by this kernel")
+	// ErrInUse: another Watch, here or in another process, has those Options.Pins.
+	ErrInUse = errors.New("in use")
 	// ErrTarget: the target's text does not follow the syntax.
 	ErrTarget = errors.New("malformed target")
 )
@@ -45,7 +47,8 @@ type Kernel interface {
 	// Change names a map by its index in maps. Blocks for the start-up
 	// self-test (under a second, some seconds under emulation).
 	// Errors: ErrPermission or ErrUnsupported where a mode other than
-	// ModeAuto and ModeScan was asked for and this host does not allow it.
+	// ModeAuto and ModeScan was asked for and this host does not allow it;
+	// ErrInUse, ErrPermission and others about Options.Pins, in every mode.
 	Watch(maps []Map, options Options) (Watch, error)
 
 	// Now is CLOCK_BOOTTIME in nanoseconds: the clock of Change.Captured and
@@ -123,6 +126,28 @@ const (
 )
 
 // Options of a Watch. The zero value of a field means its default.
+//
+// With Pins the capture outlives the Watch and the process, and the next Watch
+// with the same Pins takes it over: it goes on where the last one stopped, with
+// the records that came meanwhile first. Nothing was lost in between unless a
+// Batch says so by Rescan. It does, for every map, if
+//   - nothing was there to take over, or it captured otherwise: other maps, or in
+//     another order, another mode or ring size, other programs (a version of
+//     mapgossip can bring new ones). It is ended then, after the new one began.
+//   - the last Watch was not closed (kill -9), or a Batch of it was not released.
+//
+// and for the maps concerned if the ring was full or hooks were skipped meanwhile.
+//
+// After Close, batches that were read from the ring may still wait in Batches:
+// read it to its end, and release them. What Map.Apply writes while no Watch is
+// there counts as written by others.
+//
+// Pins is made, for this user only, if it is not there. One Watch at a time has
+// it, the next gets ErrInUse. Of what else is in the directory only captures are
+// touched, "capture_" and 32 hexadecimal digits. While nobody takes a capture over
+// it costs what it costs otherwise, in time of every writer and in memory; to end
+// it, remove the directory. ModeScan pins nothing, says so in Reason, and ends
+// what is pinned.
 type Options struct {
 	Mode      Mode          // default ModeAuto
 	RingBytes int           // default 8 MiB; a power of two, at least one page
@@ -159,19 +184,31 @@ type Batch struct {
 	// scan tells what changed.
 	Rescan []int
 
-	memory *batchMemory // of Changes; nil if it is not used again
+	memory   *batchMemory // of Changes; nil if it is not used again
+	released func()       // called by Release; may be nil
 }
 
 // Release gives Changes with all keys and values back to the Watch, to be used
 // again: memory that is touched for the first time costs more than a record. It
 // is for a receiver that keeps nothing of them; others leave it out. At most
 // once a batch.
+//
+// With Options.Pins it also says that the batch was handled: its changes are
+// where they survive this process, and its Rescan was done or will be done
+// whatever happens. It may be called after Watch.Close.
 func (b *Batch) Release() {
 	if m := b.memory; m != nil {
 		b.Changes, b.memory = nil, nil
 		m.pool.Put(m)
 	}
+	if released := b.released; released != nil {
+		b.released = nil
+		released()
+	}
 }
+
+// OnRelease makes Release call fn. It is for those who implement Watch.
+func (b *Batch) OnRelease(fn func()) { b.released = fn }
 
 // Kind of a Change.
 type Kind uint8
@@ -192,7 +229,8 @@ type Change struct {
 	CPU      uint32 // where; the order of records of one key from different CPUs is not the order of writes
 }
 
-// Counts of one map since Watch began. They never decrease.
+// Counts of one map since Watch began, or since the capture did that it took
+// over. They never decrease.
 type Counts struct {
 	Captured uint64 // records submitted
 	Own      uint64 // our applies, recognised and left out

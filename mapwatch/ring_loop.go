@@ -62,7 +62,7 @@ func newRingLoop(w *hookWatch, shapes []Shape, options Options) *ringLoop {
 		reader:   w.capture.reader,
 		poll:     options.Poll,
 		batch:    newBatchBuilder(shapes),
-		misses:   w.firstMisses,
+		misses:   w.capture.firstMisses,
 		dropped:  make([]uint64, len(shapes)),
 		active:   w.now(),
 		idle:     true, // as the self-test left it
@@ -74,6 +74,7 @@ func newRingLoop(w *hookWatch, shapes []Shape, options Options) *ringLoop {
 func (l *ringLoop) run() {
 	defer close(l.watch.ended)
 	defer close(l.watch.batches)
+	defer l.handOver()
 	for {
 		if !l.drain() {
 			return
@@ -158,12 +159,12 @@ func (l *ringLoop) read() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	l.take()
+	l.decode()
 	return ringHeadBytes + (len(l.sample.RawSample)+7)&^7, nil
 }
 
-// take puts the sample in the batch.
-func (l *ringLoop) take() {
+// decode puts the sample in the batch.
+func (l *ringLoop) decode() {
 	r, err := decodeRecord(l.sample.RawSample)
 	if err == nil && int(r.slot) == len(l.shapes) {
 		return // the self-test's
@@ -207,6 +208,12 @@ func (l *ringLoop) lookForLosses() {
 		}
 		l.dropped[slot] = max(l.dropped[slot], counts.Dropped)
 	}
+	if ledger := l.watch.capture.ledger; ledger != nil {
+		ledger.set(ledgerMisses, l.misses)
+		for slot, dropped := range l.dropped {
+			ledger.set(ledgerDropped+slot, dropped)
+		}
+	}
 }
 
 // sendDue sends what was read, or an empty batch if a Barrier waits for one.
@@ -224,12 +231,13 @@ func (l *ringLoop) send() bool {
 	if l.watch.capture.mode == ModeFentry && !l.settle() {
 		return false
 	}
-	batch := l.batch.take(l.upto)
+	batch := l.take()
 	select {
 	case l.watch.batches <- batch:
 		l.sentUpto = batch.Upto
 		return true
 	case <-l.watch.quit:
+		l.offer(batch)
 		return false
 	}
 }

@@ -29,10 +29,6 @@ type record struct {
 	key, value []byte
 }
 
-// thread is the ID, in the initial PID namespace, of the thread that was on the
-// CPU: the writer's, unless an interrupt wrote.
-func (r record) thread() uint32 { return uint32(r.pidTgid) }
-
 // decodeRecord reads one record as bpf/capture.bpf.c wrote it. Native byte
 // order: the ring never leaves this host. It refuses what those programs cannot
 // have written, and never reads outside b.

@@ -40,9 +40,6 @@ func TestDecodeRecord(t *testing.T) {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 	}
-	if got := (record{pidTgid: 7<<32 | 8}).thread(); got != 8 {
-		t.Errorf("thread %d, want 8", got)
-	}
 }
 
 func TestDecodeRecordRefuses(t *testing.T) {

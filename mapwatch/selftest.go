@@ -48,6 +48,7 @@ type selfTest struct {
 	slot          uint32
 	onApplyThread func(func())
 	m             *ebpf.Map
+	id            uint32 // m's
 	sample        ringbuf.Record
 }
 
@@ -56,11 +57,23 @@ var errMissed = errors.New("the kernel skipped a capture program")
 
 // selfTest proves that "attached" means "works", on a map that nobody else has:
 // what must be captured arrives whole, what fails does not (fexit), and writes
-// of the apply thread are recognised as ours, whose ID is learned on the way.
+// of the apply thread are recognised as ours, which is learned on the way.
 // Wants the ring to itself; leaves the reader marked idle. ErrUnsupported names the step that failed.
 func (c *capture) selfTest(slot uint32, onApplyThread func(func())) error {
+	return c.test(slot, onApplyThread, (*selfTest).drain, (*selfTest).captures, (*selfTest).recognisesOwn)
+}
+
+// selfTestTaken is selfTest for a capture that has its maps and its ring, which
+// may hold records or be full: it learns who the apply thread is, which proves
+// that the programs run and that these are their maps.
+func (c *capture) selfTestTaken(slot uint32, onApplyThread func(func())) error {
+	return c.test(slot, onApplyThread, (*selfTest).learnsOwn)
+}
+
+// test takes the steps until no run of a program was skipped meanwhile.
+func (c *capture) test(slot uint32, onApplyThread func(func()), steps ...func(*selfTest) error) error {
 	for attempt := 1; ; attempt++ {
-		err := c.selfTestOnce(slot, onApplyThread)
+		err := c.testOnce(slot, onApplyThread, steps)
 		if !errors.Is(err, errMissed) {
 			return err
 		}
@@ -70,7 +83,7 @@ func (c *capture) selfTest(slot uint32, onApplyThread func(func())) error {
 	}
 }
 
-func (c *capture) selfTestOnce(slot uint32, onApplyThread func(func())) (err error) {
+func (c *capture) testOnce(slot uint32, onApplyThread func(func()), steps []func(*selfTest) error) (err error) {
 	misses, err := c.readMisses()
 	if err != nil {
 		return fmt.Errorf("test the capture programs: %w: %w", err, ErrUnsupported)
@@ -91,7 +104,7 @@ func (c *capture) selfTestOnce(slot uint32, onApplyThread func(func())) (err err
 	if !ok {
 		return fmt.Errorf("test the capture programs: the private map has no ID: %w", ErrUnsupported)
 	}
-	if err := errors.Join(c.setOwnThread(0), c.setReaderIdle(true)); err != nil {
+	if err := errors.Join(c.forgetOwnThread(), c.setReaderIdle(true)); err != nil {
 		return fmt.Errorf("test the capture programs: %w: %w", err, ErrUnsupported)
 	}
 	if err := c.watch(uint32(id), slot); err != nil {
@@ -103,13 +116,11 @@ func (c *capture) selfTestOnce(slot uint32, onApplyThread func(func())) (err err
 		}
 	}()
 
-	t := &selfTest{capture: c, slot: slot, onApplyThread: onApplyThread, m: m}
-	err = t.drain()
-	if err == nil {
-		err = t.captures()
-	}
-	if err == nil {
-		err = t.recognisesOwn()
+	t := &selfTest{capture: c, slot: slot, onApplyThread: onApplyThread, m: m, id: uint32(id)}
+	for _, step := range steps {
+		if err = step(t); err != nil {
+			break
+		}
 	}
 	if err == nil {
 		return nil

@@ -20,6 +20,13 @@ type Subject struct {
 	// Refused are targets that Open refuses, each with the error that it wraps.
 	Refused map[string]error
 
+	// Pins names a new directory for Options.Pins.
+	Pins func(t *testing.T) string
+
+	// Kill ends w as kill -9 of its process would. Maps that are open may be
+	// gone, too.
+	Kill func(t *testing.T, w mapwatch.Watch)
+
 	mode mapwatch.Mode
 }
 
@@ -95,6 +102,7 @@ func mapTests() []test {
 		{"WatchCloseEndsBatches", watchCloseEndsBatches},
 		{"BarrierIsAnswered", barrierIsAnswered},
 		{"OwnAppliesDoNotComeBack", ownAppliesDoNotComeBack},
+		{"PinsInEveryMode", pinsInEveryMode},
 	}
 }
 
@@ -108,5 +116,12 @@ func recordTests() []test {
 		{"LargeValuesArriveOrTouch", largeValuesArriveOrTouch},
 		{"OverflowAsksForRescan", overflowAsksForRescan},
 		{"ChangesBelongToTheReceiver", changesBelongToTheReceiver},
+		{"PinsGoOn", pinsGoOn},
+		{"PinsRingFull", pinsRingFull},
+		{"PinsUnreleased", pinsUnreleased},
+		{"PinsKill", pinsKill},
+		{"PinsReplaced", pinsReplaced},
+		{"PinsHaveOneReader", pinsHaveOneReader},
+		{"PinsAppliesOfNobody", pinsAppliesOfNobody},
 	}
 }

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 	"time"
@@ -26,6 +27,7 @@ type watching struct {
 	upto    int64
 	changes []mapwatch.Change
 	rescan  []int
+	release bool // batches, once they are noted
 }
 
 // next takes one batch.
@@ -36,22 +38,35 @@ func (w *watching) next(t *testing.T) mapwatch.Batch {
 		if !ok {
 			t.Fatal("Batches was closed")
 		}
-		if batch.Upto < w.upto {
-			t.Errorf("Upto went back from %d to %d", w.upto, batch.Upto)
-		}
-		w.upto = batch.Upto
-		w.changes = append(w.changes, batch.Changes...)
-		for n, i := range batch.Rescan {
-			if slices.Contains(batch.Rescan[:n], i) {
-				t.Errorf("Rescan lists map %d twice", i)
-			}
-		}
-		w.rescan = append(w.rescan, batch.Rescan...)
+		w.note(t, batch)
 		return batch
 	case <-time.After(30 * time.Second):
 		t.Fatal("no batch in 30 s")
 	}
 	panic("unreachable")
+}
+
+func (w *watching) note(t *testing.T, batch mapwatch.Batch) {
+	t.Helper()
+	if batch.Upto < w.upto {
+		t.Errorf("Upto went back from %d to %d", w.upto, batch.Upto)
+	}
+	w.upto = batch.Upto
+	for _, c := range batch.Changes {
+		if w.release {
+			c.Key, c.Value = bytes.Clone(c.Key), bytes.Clone(c.Value)
+		}
+		w.changes = append(w.changes, c)
+	}
+	for n, i := range batch.Rescan {
+		if slices.Contains(batch.Rescan[:n], i) {
+			t.Errorf("Rescan lists map %d twice", i)
+		}
+	}
+	w.rescan = append(w.rescan, batch.Rescan...)
+	if w.release {
+		batch.Release()
+	}
 }
 
 // sync takes batches until all that happened before the call was in them.

@@ -22,7 +22,7 @@ func TestConformance(t *testing.T) {
 				}
 				k.AddOther("/pins/prog", "program")
 				k.AddMap(mapwatch.Shape{Target: "/pins/lru", Type: "lru_hash"})
-				maps := 0
+				maps, pins := 0, 0
 				return conformance.Subject{
 					Kernel: k,
 					Create: func(t *testing.T, shape mapwatch.Shape) conformance.Program {
@@ -30,6 +30,11 @@ func TestConformance(t *testing.T) {
 						shape.Target = fmt.Sprintf("/pins/map%d", maps)
 						return program{k, k.AddMap(shape)}
 					},
+					Pins: func(*testing.T) string {
+						pins++
+						return fmt.Sprintf("/pins/dir%d", pins)
+					},
+					Kill: func(*testing.T, mapwatch.Watch) { k.Kill() },
 					Refused: map[string]error{
 						"/pins/prog": mapwatch.ErrNotMap,
 						"/pins/lru":  mapwatch.ErrType,

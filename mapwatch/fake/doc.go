@@ -6,6 +6,9 @@
 // programs that own the map: what it writes is captured, what a mapwatch.Map
 // applies is not. Faults are armed on the *Map and strike the next operations.
 //
+// A Kernel outlives those who use it: Kernel.Kill ends them as kill -9 does, and
+// what opens maps and watches after that is the next process.
+//
 // All waiting is on channels and package time, so that a test inside
 // testing/synctest has virtual time and "idle" means idle. A Watch is one
 // goroutine, which has no timer while nothing happens.

@@ -38,10 +38,10 @@ func (m *Map) Reverse(n int) {
 	m.k.mu.Lock()
 	defer m.k.mu.Unlock()
 	m.faults.reverse = n
-	for _, w := range m.k.watches {
-		for i, watched := range w.maps {
+	for _, c := range m.k.captures {
+		for i, watched := range c.maps {
 			if watched == m {
-				w.reversed[i] = -1
+				c.reversed[i] = -1
 			}
 		}
 	}

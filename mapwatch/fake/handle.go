@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/mapgossip/mapgossip/mapwatch"
 )
@@ -78,12 +79,15 @@ func (h *handle) apply(op mapwatch.Op) error {
 	if strike(&h.m.faults.failApply) {
 		return fmt.Errorf("write map %s: %w", h.shape.Target, h.m.faults.applyErr)
 	}
-	h.m.countOwnLocked()
 	if op.Delete {
+		_, there := h.m.values[string(op.Key)]
 		h.m.deleteLocked(op.Key)
+		h.m.appliedLocked(mapwatch.Deleted, op.Key, nil, !there)
 		return nil
 	}
-	return h.m.setLocked(op.Key, op.Value)
+	err := h.m.setLocked(op.Key, op.Value)
+	h.m.appliedLocked(mapwatch.Updated, op.Key, op.Value, err != nil)
+	return err
 }
 
 // scanChunk is small, so that scans of small maps have several chunks.
@@ -147,5 +151,6 @@ func (h *handle) Close() error {
 	h.k.mu.Lock()
 	defer h.k.mu.Unlock()
 	h.closed = true
+	h.k.handles = slices.DeleteFunc(h.k.handles, func(other *handle) bool { return other == h })
 	return nil
 }

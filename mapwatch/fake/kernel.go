@@ -24,8 +24,9 @@ type Kernel struct {
 	maps     map[string]*Map   // by target path
 	others   map[string]string // what is pinned at a path that is no map
 	lastID   uint32
-	watches  []*watch
-	capture  mapwatch.Mode // the best that Watch offers
+	captures []*capture
+	handles  []*handle     // those that are open
+	mode     mapwatch.Mode // the best that Watch offers
 	reason   string
 	isClosed bool
 }
@@ -40,11 +41,11 @@ func NewKernel(clock func() int64) *Kernel {
 		clock = func() int64 { return int64(time.Since(boot)) }
 	}
 	return &Kernel{
-		clock:   clock,
-		boot:    fmt.Sprintf("%016x", rand.Uint64()),
-		maps:    make(map[string]*Map),
-		others:  make(map[string]string),
-		capture: mapwatch.ModeFexit,
+		clock:  clock,
+		boot:   fmt.Sprintf("%016x", rand.Uint64()),
+		maps:   make(map[string]*Map),
+		others: make(map[string]string),
+		mode:   mapwatch.ModeFexit,
 	}
 }
 
@@ -93,7 +94,7 @@ func (k *Kernel) Unpin(path string) {
 func (k *Kernel) LimitCapture(mode mapwatch.Mode, reason string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.capture, k.reason = mode, reason
+	k.mode, k.reason = mode, reason
 }
 
 // Now implements mapwatch.Kernel. It never gives the same time twice.
@@ -128,7 +129,9 @@ func (k *Kernel) Open(target string) (mapwatch.Map, error) {
 	}
 	shape := m.shape
 	shape.Target = target
-	return &handle{k: k, m: m, target: parsed, shape: shape}, nil
+	h := &handle{k: k, m: m, target: parsed, shape: shape}
+	k.handles = append(k.handles, h)
+	return h, nil
 }
 
 func (k *Kernel) findLocked(target mapwatch.Target) (*Map, error) {
@@ -160,10 +163,37 @@ func (k *Kernel) findLocked(target mapwatch.Target) (*Map, error) {
 func (k *Kernel) Close() error {
 	k.mu.Lock()
 	k.isClosed = true
-	watches := slices.Clone(k.watches)
 	k.mu.Unlock()
-	for _, w := range watches {
+	for _, w := range k.watches() {
 		w.Close()
 	}
 	return nil
+}
+
+// Kill does what kill -9 does to a process that uses k: every map that is open
+// is closed, so that nothing is applied any more, and every watch ends with what
+// it had read and not passed on. Captures with Options.Pins go on, up to what
+// their ring holds. k stays: Open and Watch are those of the next process.
+func (k *Kernel) Kill() {
+	k.mu.Lock()
+	for _, h := range k.handles {
+		h.closed = true
+	}
+	k.handles = nil
+	k.mu.Unlock()
+	for _, w := range k.watches() {
+		w.kill()
+	}
+}
+
+func (k *Kernel) watches() []*watch {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var watches []*watch
+	for _, c := range k.captures {
+		if c.watch != nil {
+			watches = append(watches, c.watch)
+		}
+	}
+	return watches
 }

@@ -2,6 +2,7 @@ package fake
 
 import (
 	"bytes"
+	"iter"
 	"slices"
 
 	"github.com/mapgossip/mapgossip/mapwatch"
@@ -16,87 +17,101 @@ const (
 // captureLocked is the hook: after an operation of a program on m, failed or not.
 func (m *Map) captureLocked(kind mapwatch.Kind, key, value []byte, cpu uint32, failed bool) {
 	change := mapwatch.Change{Kind: kind, Key: key, Value: value, Captured: m.k.nowLocked(), CPU: cpu}
-	record := make([]*watch, 0, 1)
-	slots := make([]int, 0, 1)
-	for _, w := range m.k.watches {
-		for i, watched := range w.maps {
-			switch {
-			case watched != m || w.mode == mapwatch.ModeScan:
-			case failed && w.mode == mapwatch.ModeFexit:
-				w.counts[i].Failed++
-			default:
-				record, slots = append(record, w), append(slots, i)
-			}
+	record := 0
+	for c, slot := range m.hookedLocked() {
+		if failed && c.mode == mapwatch.ModeFexit {
+			c.counts[slot].Failed++
+		} else {
+			record++
 		}
 	}
-	if len(record) == 0 {
+	if record == 0 {
 		return
 	}
+	// Once a write, however many captures there are.
 	lost := strike(&m.faults.lose)
 	reverse := !lost && strike(&m.faults.reverse)
-	for n, w := range record {
-		if lost {
-			w.loseLocked(slots[n], m.faults.loss)
-		} else {
-			w.submitLocked(slots[n], change, reverse)
+	for c, slot := range m.hookedLocked() {
+		switch {
+		case failed && c.mode == mapwatch.ModeFexit:
+		case lost:
+			c.loseLocked(slot, m.faults.loss)
+		default:
+			c.submitLocked(slot, change, reverse)
 		}
 	}
 }
 
-func (w *watch) submitLocked(slot int, change mapwatch.Change, reverse bool) {
+// appliedLocked is the hook after an apply: ours, for whoever watches. While
+// nobody does, no thread is ours.
+func (m *Map) appliedLocked(kind mapwatch.Kind, key, value []byte, failed bool) {
+	for c, slot := range m.hookedLocked() {
+		switch {
+		case c.watch != nil:
+			c.counts[slot].Own++
+		case failed && c.mode == mapwatch.ModeFexit:
+			c.counts[slot].Failed++
+		default:
+			c.submitLocked(slot, mapwatch.Change{Kind: kind, Key: key, Value: value, Captured: m.k.nowLocked()}, false)
+		}
+	}
+}
+
+// hookedLocked are the captures of m, with its index there.
+func (m *Map) hookedLocked() iter.Seq2[*capture, int] {
+	return func(yield func(*capture, int) bool) {
+		for _, c := range m.k.captures {
+			slot := slices.Index(c.maps, m)
+			if slot >= 0 && c.mode != mapwatch.ModeScan && !yield(c, slot) {
+				return
+			}
+		}
+	}
+}
+
+func (c *capture) submitLocked(slot int, change mapwatch.Change, reverse bool) {
 	change.Map = slot
 	change.Key, change.Value = bytes.Clone(change.Key), bytes.Clone(change.Value)
 	size := recordHeader + len(change.Key) + len(change.Value)
-	if w.mode == mapwatch.ModeFentry || size > min(scratchBytes, w.ring) {
+	if c.mode == mapwatch.ModeFentry || size > min(scratchBytes, c.ring) {
 		change.Kind, change.Value = mapwatch.Touched, nil
 		size = recordHeader + len(change.Key)
 	}
-	if w.used+size > w.ring {
-		w.loseLocked(slot, Dropped)
+	if c.used+size > c.ring {
+		c.loseLocked(slot, Dropped)
 		return
 	}
-	w.used += size
-	w.counts[slot].Captured++
-	switch start := w.reversed[slot]; {
+	c.used += size
+	c.counts[slot].Captured++
+	switch start := c.reversed[slot]; {
 	case reverse && start >= 0:
-		w.records = slices.Insert(w.records, start, change)
-		for other := range w.reversed {
-			if other != slot && w.reversed[other] >= start {
-				w.reversed[other]++
+		c.records = slices.Insert(c.records, start, change)
+		for other := range c.reversed {
+			if other != slot && c.reversed[other] >= start {
+				c.reversed[other]++
 			}
 		}
 	case reverse:
-		w.reversed[slot] = len(w.records)
+		c.reversed[slot] = len(c.records)
 		fallthrough
 	default:
-		w.records = append(w.records, change)
+		c.records = append(c.records, change)
 	}
-	wake(w.kick)
+	c.wakeLocked()
 }
 
-func (w *watch) loseLocked(slot int, loss Loss) {
+func (c *capture) loseLocked(slot int, loss Loss) {
 	switch loss {
 	case Silent:
 		return
 	case Dropped:
-		w.counts[slot].Dropped++
-		w.rescan[slot] = true
+		c.counts[slot].Dropped++
+		c.rescan[slot] = true
 	case Missed:
-		for i := range w.maps {
-			w.counts[i].Missed++
-			w.rescan[i] = true
+		for i := range c.maps {
+			c.counts[i].Missed++
+			c.rescan[i] = true
 		}
 	}
-	wake(w.kick)
-}
-
-// countOwnLocked is the hook for an apply.
-func (m *Map) countOwnLocked() {
-	for _, w := range m.k.watches {
-		for i, watched := range w.maps {
-			if watched == m && w.mode != mapwatch.ModeScan {
-				w.counts[i].Own++
-			}
-		}
-	}
+	c.wakeLocked()
 }

@@ -13,10 +13,10 @@ import (
 
 type watch struct {
 	k       *Kernel
-	maps    []*Map
+	capture *capture
+	number  uint64 // of this watch among those of capture
 	mode    mapwatch.Mode
 	reason  string
-	ring    int // bytes
 	poll    time.Duration
 	batches chan mapwatch.Batch
 	kick    chan struct{} // something is in the ring, or a map is to be rescanned
@@ -26,14 +26,11 @@ type watch struct {
 	once    sync.Once
 
 	// Guarded by k.mu.
-	records  []mapwatch.Change
-	used     int   // bytes of the ring that records take
-	reversed []int // by map: where in records its reversed ones start; -1: none
-	rescan   []bool
-	counts   []mapwatch.Counts
+	left      bool // Close is done
+	unhandled int  // batches of a pinned capture that were not released
 }
 
-// Watch implements mapwatch.Kernel.
+// Watch implements mapwatch.Kernel. Any text will do for Options.Pins.
 func (k *Kernel) Watch(maps []mapwatch.Map, options mapwatch.Options) (mapwatch.Watch, error) {
 	ring := cmp.Or(options.RingBytes, 8<<20)
 	switch {
@@ -43,23 +40,40 @@ func (k *Kernel) Watch(maps []mapwatch.Map, options mapwatch.Options) (mapwatch.
 		return nil, fmt.Errorf("watch: Poll is %v and Queue is %d, want neither below zero", options.Poll, options.Queue)
 	}
 	w := &watch{
-		k:        k,
-		ring:     ring,
-		poll:     cmp.Or(options.Poll, time.Millisecond),
-		batches:  make(chan mapwatch.Batch, cmp.Or(options.Queue, 64)),
-		kick:     make(chan struct{}, 1),
-		barrier:  make(chan struct{}, 1),
-		quit:     make(chan struct{}),
-		ended:    make(chan struct{}),
-		reversed: slices.Repeat([]int{-1}, len(maps)),
-		rescan:   make([]bool, len(maps)),
-		counts:   make([]mapwatch.Counts, len(maps)),
+		k:       k,
+		poll:    cmp.Or(options.Poll, time.Millisecond),
+		batches: make(chan mapwatch.Batch, cmp.Or(options.Queue, 64)),
+		kick:    make(chan struct{}, 1),
+		barrier: make(chan struct{}, 1),
+		quit:    make(chan struct{}),
+		ended:   make(chan struct{}),
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.isClosed {
 		return nil, errors.New("watch: the kernel is closed")
 	}
+	watched, err := k.watchedLocked(maps)
+	if err != nil {
+		return nil, err
+	}
+	if w.mode, w.reason, err = k.chooseModeLocked(options.Mode); err != nil {
+		return nil, err
+	}
+	if old := k.pinnedLocked(options.Pins); old != nil && old.watch != nil {
+		return nil, fmt.Errorf("watch: pin captures in %s: %w", options.Pins, mapwatch.ErrInUse)
+	}
+	if options.Pins != "" && w.mode == mapwatch.ModeScan {
+		w.reason += "; a scan has nothing to pin"
+	}
+	w.capture = k.captureForLocked(w, watched, w.mode, ring, options.Pins)
+	w.number = w.capture.number
+	go w.run()
+	return w, nil
+}
+
+func (k *Kernel) watchedLocked(maps []mapwatch.Map) ([]*Map, error) {
+	watched := make([]*Map, 0, len(maps))
 	for _, m := range maps {
 		h, ok := m.(*handle)
 		if !ok || h.k != k {
@@ -68,18 +82,12 @@ func (k *Kernel) Watch(maps []mapwatch.Map, options mapwatch.Options) (mapwatch.
 		if err := h.goneLocked(); err != nil {
 			return nil, fmt.Errorf("watch: %w", err)
 		}
-		if slices.Contains(w.maps, h.m) {
+		if slices.Contains(watched, h.m) {
 			return nil, fmt.Errorf("watch map %s: it is in the list twice", h.shape.Target)
 		}
-		w.maps = append(w.maps, h.m)
+		watched = append(watched, h.m)
 	}
-	var err error
-	if w.mode, w.reason, err = k.chooseModeLocked(options.Mode); err != nil {
-		return nil, err
-	}
-	k.watches = append(k.watches, w)
-	go w.run()
-	return w, nil
+	return watched, nil
 }
 
 // chooseModeLocked: fexit needs the most of a host, scan nothing.
@@ -87,10 +95,10 @@ func (k *Kernel) chooseModeLocked(asked mapwatch.Mode) (mapwatch.Mode, string, e
 	order := []mapwatch.Mode{mapwatch.ModeScan, mapwatch.ModeFentry, mapwatch.ModeFexit}
 	switch rank := slices.Index(order, asked); {
 	case asked == "" || asked == mapwatch.ModeAuto:
-		return k.capture, k.reason, nil
+		return k.mode, k.reason, nil
 	case rank < 0:
 		return "", "", fmt.Errorf("watch: mode %q is none of auto, fexit, fentry, scan", asked)
-	case rank > slices.Index(order, k.capture):
+	case rank > slices.Index(order, k.mode):
 		return "", "", fmt.Errorf("watch by %s: %w: %s", asked, mapwatch.ErrUnsupported, k.reason)
 	}
 	if asked == mapwatch.ModeFexit {
@@ -117,8 +125,18 @@ func (w *watch) run() {
 			return
 		}
 		select {
-		case w.batches <- w.drain():
+		case <-w.quit: // what is in the ring stays there
+			return
+		default:
+		}
+		batch := w.drain()
+		select {
+		case w.batches <- batch:
 		case <-w.quit:
+			select {
+			case w.batches <- batch:
+			default:
+			}
 			return
 		}
 	}
@@ -127,6 +145,9 @@ func (w *watch) run() {
 func (w *watch) drain() mapwatch.Batch {
 	w.k.mu.Lock()
 	defer w.k.mu.Unlock()
+	if w.capture.watch != w { // killed
+		return mapwatch.Batch{Upto: w.k.nowLocked()}
+	}
 	// All that was asked for until now is answered by this batch.
 	for _, asked := range []chan struct{}{w.kick, w.barrier} {
 		select {
@@ -134,15 +155,27 @@ func (w *watch) drain() mapwatch.Batch {
 		default:
 		}
 	}
-	batch := mapwatch.Batch{Changes: w.records, Upto: w.k.nowLocked()}
-	w.records, w.used = nil, 0
-	for i := range w.maps {
-		if w.rescan[i] {
-			batch.Rescan = append(batch.Rescan, i)
-		}
-		w.rescan[i], w.reversed[i] = false, -1
+	batch := w.capture.takeLocked()
+	if w.capture.pins != "" && len(batch.Changes)+len(batch.Rescan) > 0 {
+		w.unhandled++
+		batch.OnRelease(w.released)
 	}
 	return batch
+}
+
+// released is called for each batch that its receiver is done with.
+func (w *watch) released() {
+	w.k.mu.Lock()
+	defer w.k.mu.Unlock()
+	w.unhandled--
+	w.settleLocked()
+}
+
+// settleLocked tells the next watch that nothing was left behind, once that is so.
+func (w *watch) settleLocked() {
+	if w.left && w.unhandled == 0 && w.capture.number == w.number {
+		w.capture.settled = w.number
+	}
 }
 
 func wake(c chan struct{}) {
@@ -160,16 +193,34 @@ func (w *watch) Reason() string                 { return w.reason }
 func (w *watch) Counts(mapIndex int) mapwatch.Counts {
 	w.k.mu.Lock()
 	defer w.k.mu.Unlock()
-	return w.counts[mapIndex]
+	return w.capture.counts[mapIndex]
 }
 
 func (w *watch) Close() error {
 	w.once.Do(func() {
-		w.k.mu.Lock()
-		w.k.watches = slices.DeleteFunc(w.k.watches, func(other *watch) bool { return other == w })
-		w.k.mu.Unlock()
 		close(w.quit)
+		<-w.ended
+		w.k.mu.Lock()
+		defer w.k.mu.Unlock()
+		w.capture.leaveLocked()
+		w.left = true
+		w.settleLocked()
 	})
 	<-w.ended
 	return nil
+}
+
+// kill is Close as a kill -9 does it: nothing is settled, and what was read from
+// the ring and not yet received is lost.
+func (w *watch) kill() {
+	w.once.Do(func() {
+		w.k.mu.Lock()
+		w.capture.leaveLocked()
+		w.k.mu.Unlock()
+		close(w.quit)
+		<-w.ended
+		for range w.batches {
+		}
+	})
+	<-w.ended
 }

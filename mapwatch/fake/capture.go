@@ -1,0 +1,105 @@
+package fake
+
+import (
+	"slices"
+
+	"github.com/mapgossip/mapgossip/mapwatch"
+)
+
+// capture is what the kernel has of a watch: the hooks and the ring. One with
+// Options.Pins is there when no watch is. All fields are guarded by k.mu.
+type capture struct {
+	k    *Kernel
+	maps []*Map
+	mode mapwatch.Mode
+	ring int    // bytes
+	pins string // where it is pinned; empty: it ends with the watch
+
+	watch    *watch // who reads the ring; nil: nobody
+	number   uint64 // of that watch or the last, counted from 1
+	settled  uint64 // the last watch that left nothing behind
+	records  []mapwatch.Change
+	used     int   // bytes of the ring that records take
+	reversed []int // by map: where in records its reversed ones start; -1: none
+	rescan   []bool
+	counts   []mapwatch.Counts
+}
+
+// captureForLocked takes over what is pinned there, or else begins anew and ends
+// it. Whatever is not certain to be whole is to be rescanned.
+func (k *Kernel) captureForLocked(w *watch, maps []*Map, mode mapwatch.Mode, ring int, pins string) *capture {
+	old := k.pinnedLocked(pins)
+	if old != nil && old.mode == mode && old.ring == ring && slices.Equal(old.maps, maps) {
+		old.watch = w
+		if old.settled != old.number {
+			old.rescanAllLocked()
+		}
+		old.number++
+		if slices.Contains(old.rescan, true) || len(old.records) > 0 {
+			wake(w.kick)
+		}
+		return old
+	}
+	k.endLocked(old)
+	c := &capture{
+		k: k, maps: maps, mode: mode, ring: ring, watch: w, number: 1,
+		reversed: slices.Repeat([]int{-1}, len(maps)),
+		rescan:   make([]bool, len(maps)),
+		counts:   make([]mapwatch.Counts, len(maps)),
+	}
+	if pins != "" && mode != mapwatch.ModeScan {
+		c.pins = pins
+		c.rescanAllLocked()
+		if len(maps) > 0 {
+			wake(w.kick)
+		}
+	}
+	k.captures = append(k.captures, c)
+	return c
+}
+
+// pinnedLocked is the capture that is pinned there, or nil.
+func (k *Kernel) pinnedLocked(pins string) *capture {
+	i := slices.IndexFunc(k.captures, func(c *capture) bool { return pins != "" && c.pins == pins })
+	if i < 0 {
+		return nil
+	}
+	return k.captures[i]
+}
+
+func (k *Kernel) endLocked(c *capture) {
+	k.captures = slices.DeleteFunc(k.captures, func(other *capture) bool { return other == c })
+}
+
+// leaveLocked is the end of the watch that reads it.
+func (c *capture) leaveLocked() {
+	c.watch = nil
+	if c.pins == "" {
+		c.k.endLocked(c)
+	}
+}
+
+func (c *capture) rescanAllLocked() {
+	for i := range c.rescan {
+		c.rescan[i] = true
+	}
+}
+
+func (c *capture) wakeLocked() {
+	if c.watch != nil {
+		wake(c.watch.kick)
+	}
+}
+
+// takeLocked empties the ring.
+func (c *capture) takeLocked() mapwatch.Batch {
+	batch := mapwatch.Batch{Changes: c.records, Upto: c.k.nowLocked()}
+	c.records, c.used = nil, 0
+	for i := range c.maps {
+		if c.rescan[i] {
+			batch.Rescan = append(batch.Rescan, i)
+		}
+		c.rescan[i], c.reversed[i] = false, -1
+	}
+	return batch
+}
