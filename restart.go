@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"time"
 
 	"github.com/mapgossip/mapgossip/crdt"
@@ -42,16 +44,34 @@ type diskState struct {
 	snapping bool
 }
 
+// CheckStateDir reports whether a Node could use the directory: the error wraps
+// ErrConfig. At most it leaves a lock file there; what is not there stays so.
+func CheckStateDir(dir string) error {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // it will be made
+	case err == nil && !info.IsDir():
+		err = fmt.Errorf("%s is a file: name a directory", dir)
+	case err == nil:
+		var unlock func() error
+		if unlock, err = state.OS(dir).Lock(); err == nil {
+			return unlock()
+		}
+	}
+	return fmt.Errorf("%w: state directory: %w", ErrConfig, err)
+}
+
 // openState opens the state directory and gives what it holds to the maps.
 func (n *Node) openState() error {
-	fs := n.config.StateFS
-	if fs == nil {
+	files := n.config.StateFS
+	if files == nil {
 		if n.config.StateDir == "" {
 			return nil
 		}
-		fs = state.OS(n.config.StateDir)
+		files = state.OS(n.config.StateDir)
 	}
-	dir, saved, err := state.Open(fs, state.Identity{Node: n.config.Node, Cluster: n.config.Cluster}, n.log)
+	dir, saved, err := state.Open(files, state.Identity{Node: n.config.Node, Cluster: n.config.Cluster}, n.log)
 	if errors.Is(err, state.ErrLocked) {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}

@@ -46,6 +46,16 @@ func check(ctx context.Context, o agentOptions, stdout io.Writer) error {
 	default:
 		row("bind", fmt.Sprintf("%s: not tried, because of what is before it", c.Bind))
 	}
+	if c.StateDir != "" {
+		if err := mapgossip.CheckStateDir(c.StateDir); err != nil {
+			faults = append(faults, err)
+		} else {
+			row("state", c.StateDir+": can be used")
+		}
+	}
+	if c.CapturePins != "" {
+		row("pins", c.CapturePins+": not tried: capture would stay there")
+	}
 	for _, seed := range c.Join {
 		row("join", seed+": "+resolve(ctx, seed))
 	}
@@ -74,7 +84,8 @@ func checkNode(c mapgossip.Config) (observer, error) {
 		return observer{}, err
 	}
 	defer host.Close()
-	c.Logger = nil // what it would log is in the answer
+	c.Logger = nil                     // what it would log is in the answer
+	c.StateDir, c.CapturePins = "", "" // they would be changed
 	seen := observer{Kernel: host, maps: make(map[string]mapwatch.Shape)}
 	c.Kernel = &seen
 	node, err := mapgossip.New(c)

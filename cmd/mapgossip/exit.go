@@ -45,7 +45,7 @@ func exitCode(err error) int {
 	}
 	for _, sentinel := range []error{
 		errUsage, mapgossip.ErrConfig, gossip.ErrAddressInUse, gossip.ErrDuplicateNode,
-		mapwatch.ErrNotFound, mapwatch.ErrNotMap, mapwatch.ErrType, mapwatch.ErrTarget,
+		mapwatch.ErrNotFound, mapwatch.ErrNotMap, mapwatch.ErrType, mapwatch.ErrTarget, mapwatch.ErrInUse,
 		syscall.EADDRINUSE, syscall.EADDRNOTAVAIL,
 	} {
 		if errors.Is(err, sentinel) {
