@@ -51,7 +51,11 @@ func (n *Node) tend() {
 	}
 	n.promise, n.promised = max(n.promise, promise, 0), boot
 	ready, _ := n.cluster.Ready()
-	waits := !ready || len(n.cluster.Unreached()) > 0 && boot-n.began < int64(n.config.ForgetAfter)
+	n.unmet = nil
+	if boot-n.began < int64(n.config.ForgetAfter) {
+		n.unmet = n.cluster.Unreached()
+	}
+	waits := !ready || len(n.unmet) > 0
 	for _, b := range n.maps {
 		if b.imported {
 			n.tendMap(b, wall, waits)
@@ -91,11 +95,11 @@ func (n *Node) tendMap(b *boundMap, wall int64, waits bool) {
 			}
 		}
 	}
-	p.Tend(n.config.Node, wall, n.promise, heard, n.config.ForgetAfter)
+	p.Tend(n.config.Node, wall, n.promise, heard, n.config.ForgetAfter, waits)
 	b.tended(n.config.Node)
 	stable, told, _ := p.Stable(wall, n.config.ForgetAfter)
 	floor := min(stable, told-int64(age))
-	if step := int64(min(age/floorSteps, maxFloorStep)); !waits && floor >= p.Floor()+step {
+	if step := int64(min(age/floorSteps, maxFloorStep)); floor >= p.Floor()+step {
 		b.store.Raise(floor, b.busy)
 		b.tended(n.config.Node)
 	}

@@ -178,3 +178,27 @@ func TestRemoveAlive(t *testing.T) {
 		}
 	})
 }
+
+// TestTombstonesWaitForSeeds: who is to be a member and never was may have what
+// was deleted here; it is waited for as for one that is gone.
+func TestTombstonesWaitForSeeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, simnet.Link{Delay: time.Millisecond})
+		c, kernel, m := r.prepare(0, mapwatch.Shape{})
+		c.TombstoneMinAge, c.ForgetAfter = time.Minute, 10*time.Minute
+		c.Join = []string{"10.0.0.2:7946", "10.0.0.9:7946"}
+		a := r.start(c, kernel, m)
+		r.startForgetful(1)
+		pass(3 * time.Second)
+		a.write(t, 1, 1)
+		a.remove(t, 1, 2)
+		pass(5 * time.Minute)
+		if s := a.state(t); s.Tombstones != 1 || s.HeldBackBy != "seed 10.0.0.9:7946" {
+			t.Errorf("%d tombstones, held back by %q: want 1 that waits for the seed", s.Tombstones, s.HeldBackBy)
+		}
+		pass(6 * time.Minute)
+		if s := a.state(t); s.Tombstones != 0 || s.HeldBackBy != "" {
+			t.Errorf("%d tombstones, held back by %q after ForgetAfter", s.Tombstones, s.HeldBackBy)
+		}
+	})
+}

@@ -74,6 +74,7 @@ type Node struct {
 	began    int64    // boot: when New was called
 	promise  int64    // wall: nothing is stamped up to it any more
 	promised int64    // boot: when that was said
+	unmet    []string // seeds that nobody answered at yet, and that deletes wait for
 	known    []string // addresses of members, for the next run
 }
 

@@ -27,6 +27,10 @@ type Member struct {
 	Differ        []string  `json:"differ"` // maps whose digests differed at LastSync
 }
 
+// heldBackWorry is how much older than needs be deletes are before it is told
+// for whom they wait: exchanges take their time.
+const heldBackWorry = time.Minute
+
 // MapStatus is one map as this member holds it. The JSON names are a contract.
 type MapStatus struct {
 	Name         string    `json:"name"`
@@ -42,7 +46,7 @@ type MapStatus struct {
 	Entries      int       `json:"entries"`
 	Tombstones   int       `json:"tombstones"`
 	Floor        time.Time `json:"floor"`        // deletes up to then are forgotten: all members have them; zero: none yet
-	HeldBackBy   string    `json:"held_back_by"` // the member for which the next deletes wait; empty: just their age
+	HeldBackBy   string    `json:"held_back_by"` // the member, or seed never reached, for which the next deletes wait; empty: just their age
 	Digest       string    `json:"digest"`       // equal digests: the same entries
 	PendingApply int       `json:"pending_apply"`
 	Bound        bool      `json:"bound"`
@@ -146,8 +150,10 @@ func (n *Node) mapStatus(b *boundMap, refused string) MapStatus {
 	if floor := p.Floor(); floor > 0 {
 		s.Floor = time.Unix(0, floor).UTC()
 	}
-	if stable, _, last := p.Stable(wall, n.config.ForgetAfter); stable < wall-int64(n.config.TombstoneMinAge) {
-		s.HeldBackBy = last
+	if stable, _, last := p.Stable(wall, n.config.ForgetAfter); stable < wall-int64(n.config.TombstoneMinAge+heldBackWorry) {
+		if s.HeldBackBy = last; last == n.config.Node && len(n.unmet) > 0 {
+			s.HeldBackBy = "seed " + n.unmet[0]
+		}
 	}
 	c := n.watch.Counts(b.index)
 	s.Counters = Counters{c.Captured, c.Own, c.Failed, c.Dropped, c.Missed, b.store.Collected(), b.store.Refused(), b.counters}

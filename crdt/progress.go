@@ -135,8 +135,9 @@ func (p *Progress) Reaches(r Report) bool {
 
 // Tend brings the marks up to date: self promises not to stamp up to promise
 // any more, and members were last heard at these times. forget is after how long
-// a member that nobody hears counts no more.
-func (p *Progress) Tend(self string, now, promise int64, heard map[string]int64, forget time.Duration) {
+// a member that nobody hears counts no more. hold: there may be members that
+// nobody here has met, and nothing is to go before that.
+func (p *Progress) Tend(self string, now, promise int64, heard map[string]int64, forget time.Duration, hold bool) {
 	own := p.mark(self)
 	own.Seen = max(own.Seen, now)
 	own.Has = max(own.Has, promise)
@@ -156,7 +157,10 @@ func (p *Progress) Tend(self string, now, promise int64, heard map[string]int64,
 		}
 		m.Fence = max(m.Fence, gone)
 	}
-	own.Stable, own.Told = stable, max(now, own.Told+1)
+	if !hold {
+		own.Stable = stable
+	}
+	own.Told = max(now, own.Told+1)
 	p.trim()
 }
 

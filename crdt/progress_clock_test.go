@@ -20,9 +20,9 @@ func TestProgressIsNotDragged(t *testing.T) {
 		}
 		return times
 	}
-	ahead.Tend("bad", at, 0, heard("gone", "left", "own"), time.Duration(24*hour))
+	ahead.Tend("bad", at, 0, heard("gone", "left", "own"), time.Duration(24*hour), false)
 	at = now
-	p.Tend("own", now, now, heard("bad", "gone", "left"), time.Duration(24*hour))
+	p.Tend("own", now, now, heard("bad", "gone", "left"), time.Duration(24*hour), false)
 	p.Learn(ahead.Report(), true, now)
 	p.Remove("left", now+hour)
 	if p.Counts("left", now+hour, time.Duration(24*hour)) {

@@ -170,7 +170,7 @@ func (w *world) tend(a *actor) {
 		}
 	}
 	p := a.store.Progress()
-	p.Tend(a.name, w.now, w.now-1e9, heard, w.forget)
+	p.Tend(a.name, w.now, w.now-1e9, heard, w.forget, false)
 	stable, told, _ := p.Stable(w.now, w.forget)
 	if floor := min(stable, told-w.age); floor > p.Floor() {
 		a.store.Raise(floor, idle)

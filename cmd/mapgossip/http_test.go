@@ -60,7 +60,7 @@ func fixture() mapgossip.Status {
 		},
 		Maps: []mapgossip.MapStatus{
 			{Name: "flows", Target: "/sys/fs/bpf/flows", ID: 42, Type: "hash", KeyBytes: 16, ValueBytes: 32, MaxEntries: 65536, Capture: "scan", Direction: "both", Events: "all",
-				Entries: 10000, Tombstones: 12, Digest: "00112233445566778899aabbccddeeff", Bound: true, LastScan: now.Add(-900 * time.Millisecond),
+				Entries: 10000, Tombstones: 12, HeldBackBy: "lb-5", Digest: "00112233445566778899aabbccddeeff", Bound: true, LastScan: now.Add(-900 * time.Millisecond),
 				Counters: mapgossip.Counters{Captured: 11, Own: 12, Failed: 13, Dropped: 14, Missed: 15}},
 			{Name: "acl", Target: "name:acl", ID: 43, Type: "hash", KeyBytes: 4, ValueBytes: 1, MaxEntries: 8, Capture: "scan", Direction: "receive", Events: "update",
 				Entries: 10, Digest: "ffeeddccbbaa99887766554433221100", PendingApply: 2, Bound: true, Error: "2 entries are not in the kernel map: map is full", LastScan: now.Add(-2 * time.Second), Unsettled: 3},

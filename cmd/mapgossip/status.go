@@ -124,6 +124,11 @@ func advise(s mapgossip.Status, now time.Time) (advice []string) {
 		case m.Error != "":
 			add("map %s: mend what is told above, its other members go on without this one", m.Name)
 		}
+		for _, o := range s.Members {
+			if o.Node == m.HeldBackBy && (o.State == "dead" || o.State == "suspect") {
+				add("map %s: %s wait for %s: if it is gone for good, 'mapgossip remove %s'", m.Name, count(m.Tombstones, "delete"), o.Node, o.Node)
+			}
+		}
 		if m.Counters.FutureTimes > 0 {
 			add("map %s: %s refused because of times too far in the future: mend the clock of the member that sends them, or raise --max-clock-skew", m.Name, were(m.Counters.FutureTimes))
 		}
