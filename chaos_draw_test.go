@@ -28,7 +28,7 @@ func drawChaosStory(seed uint64) chaosStory {
 	d.sync = []time.Duration{time.Second, 3 * time.Second, 10 * time.Second}[d.IntN(3)]
 	d.minAge, d.forget = DefaultTombstoneMinAge, DefaultForgetAfter
 	if d.Float64() < 0.5 {
-		d.minAge, d.forget = 30*time.Second, 2*time.Minute
+		d.minAge, d.forget = 65*time.Second, []time.Duration{75, 120}[d.IntN(2)]*time.Second
 	}
 	d.disks = d.Float64() < 0.6
 	d.link = simnet.Link{Delay: d.upTo(2 * time.Millisecond), Jitter: d.upTo(5 * time.Millisecond)}
@@ -41,6 +41,9 @@ func drawChaosStory(seed uint64) chaosStory {
 		d.capture = append(d.capture, mode)
 	}
 	d.length = 10*time.Second + d.upTo(50*time.Second)
+	if d.minAge < DefaultTombstoneMinAge && d.Float64() < 0.5 {
+		d.length += d.minAge
+	}
 	if d.Float64() < 0.25 {
 		d.lateJoin()
 	}
@@ -78,7 +81,7 @@ func (d *chaosDraw) lateJoin() {
 func (d *chaosDraw) span() time.Duration {
 	switch d.IntN(4) {
 	case 0:
-		return 40*time.Second + d.upTo(80*time.Second)
+		return 40*time.Second + d.upTo(100*time.Second)
 	case 1:
 		return 10*time.Second + d.upTo(20*time.Second)
 	}
@@ -258,6 +261,6 @@ func (d *chaosDraw) programs() {
 	for range 3 + d.IntN(20) { // the same key on two members at nearly the same time
 		at, key, m := moment(), d.IntN(d.keys), d.member()
 		d.add(at, verbs[d.IntN(len(verbs))], m, key)
-		d.add(at+d.upTo(20*time.Millisecond), verbs[d.IntN(len(verbs))], d.other(m), key)
+		d.add(at+max(0, d.upTo(20*time.Millisecond)-5*time.Millisecond), verbs[d.IntN(len(verbs))], d.other(m), key)
 	}
 }

@@ -36,9 +36,8 @@ func (c *chaosRun) finish() error {
 	if after := c.hosts[0].store().Digest(); after != digest && !chaosFeatures.collection {
 		return fmt.Errorf("restless: the maps changed although nobody wrote")
 	}
-	took = c.took
-	if err := c.converge(2 * c.sync); err != nil { // floors rise on one member after the other
-		return fmt.Errorf("fell apart: %w", err)
+	if err := c.converge(20 * time.Second); err != nil { // deletes are not forgotten everywhere at one moment
+		return fmt.Errorf("%w (fell apart)", err)
 	}
 	c.took = took
 	store := c.hosts[0].store()
@@ -89,6 +88,7 @@ func (c *chaosRun) mend() error {
 			}
 		}
 	}
+	c.watchNetwork()
 	return c.glance()
 }
 

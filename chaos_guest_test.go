@@ -91,7 +91,7 @@ func (c *chaosRun) alien(h, as *chaosHost, count, seed int) {
 	}
 	dice := rand.New(rand.NewPCG(uint64(seed), 7))
 	guest := c.stranger()
-	name := as.agent.node.Members()[0].Name
+	name := as.agent.name
 	for range count {
 		version, kind := byte(1), byte(13+dice.IntN(200))
 		switch dice.IntN(3) {

@@ -21,7 +21,6 @@ import (
 type chaosHistory struct {
 	writes []chaosWrite
 	keys   map[string]*chaosKey
-	disks  bool // what members know outlives their agents
 }
 
 type chaosWrite struct {
@@ -35,7 +34,7 @@ type chaosWrite struct {
 	before  *crdt.Version // of the entry that store and kernel held, if it was there in both
 	seen    bool
 	version crdt.Version // once seen
-	found   bool         // seen with a version of those that a map's content gets at first start
+	stores  uint         // that were seen to hold it, a bit a host
 }
 
 func (w chaosWrite) String() string {
@@ -54,20 +53,19 @@ func chaosTime(t time.Time) time.Duration {
 type chaosKey struct {
 	writes     []int
 	best       *crdt.Entry           // the greatest that any store held and that is not lost
-	collected  *crdt.Version         // of the newest tombstone that no store holds any more
+	collected  *crdt.Version         // of the newest tombstone that was collected everywhere
+	collectors uint                  // the hosts whose stores had it, a bit each
 	tombstones map[crdt.Version]bool // all that were seen
-	versions   map[crdt.Version]bool // of values, all that were seen
 }
 
-// deletedAfter reports whether the key has a tombstone that is newer than a
-// version and was made by then.
-func (k *chaosKey) deletedAfter(v crdt.Version, then time.Time) bool {
-	for t := range k.tombstones {
-		if t.Compare(v) > 0 && t.Time.Wall <= then.UnixNano() {
-			return true
+// after is the version of the first tombstone after v; nil if none was seen.
+func (k *chaosKey) after(v crdt.Version) (first *crdt.Version) {
+	for version := range k.tombstones {
+		if version.Compare(v) > 0 && (first == nil || version.Compare(*first) < 0) {
+			first = &version
 		}
 	}
-	return false
+	return first
 }
 
 func newChaosHistory() *chaosHistory { return &chaosHistory{keys: make(map[string]*chaosKey)} }
@@ -75,7 +73,7 @@ func newChaosHistory() *chaosHistory { return &chaosHistory{keys: make(map[strin
 func (y *chaosHistory) key(key string) *chaosKey {
 	k := y.keys[key]
 	if k == nil {
-		k = &chaosKey{tombstones: make(map[crdt.Version]bool), versions: make(map[crdt.Version]bool)}
+		k = &chaosKey{tombstones: make(map[crdt.Version]bool)}
 		y.keys[key] = k
 	}
 	return k
@@ -124,20 +122,20 @@ func (y *chaosHistory) alone(w *chaosWrite) bool {
 	return true
 }
 
-// observe takes an entry that a store was seen to hold. horizon is the latest
-// time that any host's clock had so far.
-func (y *chaosHistory) observe(e crdt.Entry, horizon int64) error {
-	k := y.key(string(e.Key))
-	if e.Deleted && (e.Version.Time.Wall == 0 || k.versions[e.Version]) {
-		return nil // what a member drops because the cluster deleted it while it was away
+// observe takes an entry that a host's store was seen to hold. horizon is the
+// latest time that any host's clock had so far; doubtful entries may be back
+// after their delete was forgotten.
+func (y *chaosHistory) observe(host int, e crdt.Entry, horizon int64, doubtful bool) error {
+	if e.Deleted {
+		if sentence, err := y.sentence(e); sentence || err != nil {
+			return err
+		}
 	}
 	w, err := y.of(e)
 	if err != nil {
 		return err
 	}
-	if !e.Deleted {
-		k.versions[e.Version] = true
-	}
+	k := y.key(string(e.Key))
 	if e.Version.Time.Wall > 0 { // else found in a map at the start of an agent
 		switch {
 		case e.Version.Member != chaosID(w.host):
@@ -159,19 +157,45 @@ func (y *chaosHistory) observe(e crdt.Entry, horizon int64) error {
 			}
 		}
 	}
-	if e.Version.Time.Wall == 0 && k.collected != nil && (!w.found || !y.disks) {
-		// The content of a map that had no agent before, or none that anybody
-		// remembers: a delete that all have forgotten says nothing about that.
-		y.lost(string(e.Key), nil)
+	had := w.stores
+	w.stores |= 1 << host
+	if e.Version.Time.Wall == 0 {
+		return nil // nobody knows how old it is: it may go when it was deleted anywhere
 	}
-	w.found = w.found || e.Version.Time.Wall == 0
-	if k.collected != nil && !e.Deleted && e.Version.Compare(*k.collected) <= 0 {
-		return fmt.Errorf("returned: %s, version %v, is there again; a delete of %v was forgotten", *w, e.Version.Time, k.collected.Time)
+	if k.collected != nil && e.Version.Compare(*k.collected) <= 0 {
+		switch knew := k.collectors>>host&1 == 1; {
+		case knew && !e.Deleted && had&k.collectors != 0 && !doubtful: // a tombstone may be back from a disk
+			return fmt.Errorf("returned: %s, version %v, is there again; a delete of %v was forgotten", *w, e.Version.Time, k.collected.Time)
+		case e.Deleted || k.best != nil:
+			return nil // not all have collected the tombstone
+		}
+		y.lost(string(e.Key), nil) // from one who was away for longer than is waited for, and kept what it wrote meanwhile
 	}
 	if k.best == nil || e.Compare(*k.best) > 0 {
 		k.best = &e
 	}
 	return nil
+}
+
+// sentence reports whether a tombstone is not a program's delete but what a
+// member tells another one that holds an entry whose delete it forgot: it has
+// that entry's version. An error means that nobody ever deleted it.
+func (y *chaosHistory) sentence(e crdt.Entry) (bool, error) {
+	if e.Version.Time.Wall == 0 {
+		return chaosFeatures.collection, nil
+	}
+	k := y.key(string(e.Key))
+	for _, i := range k.writes {
+		w := &y.writes[i]
+		if w.deleted || !w.seen || w.version != e.Version {
+			continue
+		}
+		if k.after(e.Version) != nil {
+			return true, nil
+		}
+		return false, fmt.Errorf("killed: %s, version %v, and somebody says that it was deleted", *w, e.Version.Time)
+	}
+	return false, nil
 }
 
 // deletes holds that a member made no more tombstones of a key than its programs deletes.
@@ -217,9 +241,35 @@ func (y *chaosHistory) stepped(host int, back time.Duration) {
 // had them; the others have rest at most.
 func (y *chaosHistory) lost(key string, rest *crdt.Entry) {
 	k := y.key(key)
-	k.best, k.collected = rest, nil
+	k.best, k.collected, k.collectors = rest, nil, 0
 	for _, i := range k.writes {
 		y.writes[i].counts = false
+	}
+}
+
+// sunk says that the highest floor that anybody knows is this: tombstones above
+// are not known to have been collected any more.
+func (y *chaosHistory) sunk(floor int64) {
+	for _, k := range y.keys {
+		if k.collected != nil && k.collected.Time.Wall > floor {
+			k.collected, k.collectors = nil, 0
+			for _, i := range k.writes {
+				y.writes[i].counts = false
+			}
+		}
+	}
+}
+
+// collect says that a host's store let go of a tombstone; rest is the greatest
+// entry that any still has.
+func (y *chaosHistory) collect(host int, e crdt.Entry, rest *crdt.Entry) {
+	k := y.key(string(e.Key))
+	if k.collected == nil || e.Version.Compare(*k.collected) > 0 {
+		k.collected, k.collectors = &e.Version, 0
+	}
+	k.collectors |= 1 << host
+	if k.best != nil && k.best.Compare(e) <= 0 && (rest == nil || rest.Compare(e) < 0) {
+		k.best = nil
 	}
 }
 
@@ -237,10 +287,10 @@ func (y *chaosHistory) judge(key string, k *chaosKey, final *crdt.Entry) error {
 	for _, i := range k.writes {
 		w := y.writes[i]
 		switch {
-		case !w.counts:
+		case !w.counts || k.collected != nil && w.least <= k.collected.Time.Wall:
 		case final == nil && !(chaosFeatures.collection && w.deleted):
 			// What a later delete made of it is in best.
-			if k.best == nil && k.collected == nil {
+			if k.best == nil && (k.collected == nil || k.collected.Time.Wall < w.least) {
 				return fmt.Errorf("lost: %s, and nobody knows the key", w)
 			}
 		case final != nil && final.Version.Time.Wall < w.least:

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
-	"testing/synctest"
 	"time"
 
 	"github.com/mapgossip/mapgossip/crdt"
@@ -29,10 +28,13 @@ type chaosHost struct {
 
 	agent  *chaosAgent // nil: none runs
 	wanted bool        // an agent is to run
+	out    time.Time   // when an agent left, or was removed
+	quiet  func()      // waits until nobody runs any more
 	losing int         // records of writes that will be lost, at most
 
-	held map[string]crdt.Entry // what the agent's store held when last seen; what the disk has, between agents
-	seen crdt.Digest           // of that store, when last seen
+	held map[string]crdt.Entry   // what the agent's store held when last seen; what the disk has, between agents
+	seen crdt.Digest             // of that store, when last seen
+	let  map[string]crdt.Version // the newest tombstone of a key that the store let go of
 }
 
 // chaosAgent is one run of a Node.
@@ -42,9 +44,11 @@ type chaosAgent struct {
 	net     *simnet.Network
 	stop    context.CancelFunc
 	ended   chan error
-	leaving bool  // asked to; what is written from here on is as if no agent ran
-	handing bool  // and all is well, so that it must hand over what it knew
-	left    int64 // by the wall clock
+	leaving bool                      // asked to; what is written from here on is as if no agent ran
+	handing bool                      // and all is well, so that it must hand over what it knew
+	left    int64                     // by the wall clock
+	name    string                    // of this run, as members know it
+	met     map[*chaosAgent]time.Time // other runs, since when this one has known them
 }
 
 // chaosClock is a host's wall clock, which may be wrong.
@@ -138,7 +142,7 @@ func (m *gatedMap) Apply(ops []mapwatch.Op) {
 }
 
 func newChaosHost(index int, s *chaosStory) *chaosHost {
-	h := &chaosHost{index: index, kernel: fake.NewKernel(nil), held: make(map[string]crdt.Entry)}
+	h := &chaosHost{index: index, kernel: fake.NewKernel(nil), held: make(map[string]crdt.Entry), let: make(map[string]crdt.Version)}
 	h.clock.since = time.Now()
 	h.kernel.LimitCapture(s.capture[index], "story")
 	h.newMap(s)
@@ -164,7 +168,7 @@ func (h *chaosHost) start(s *chaosStory, net *simnet.Network, log *slog.Logger) 
 	if err != nil {
 		return err
 	}
-	a := &chaosAgent{gate: &gate{Kernel: h.kernel}, net: net, ended: make(chan error, 1)}
+	a := &chaosAgent{met: make(map[*chaosAgent]time.Time), gate: &gate{Kernel: h.kernel}, net: net, ended: make(chan error, 1)}
 	c := DefaultConfig()
 	c.Node = chaosID(h.index)
 	c.Bind = netip.MustParseAddrPort(h.addr)
@@ -184,6 +188,7 @@ func (h *chaosHost) start(s *chaosStory, net *simnet.Network, log *slog.Logger) 
 	if a.node, err = New(c); err != nil {
 		return err
 	}
+	a.name = a.node.Members()[0].Name
 	ctx, stop := context.WithCancel(context.Background())
 	a.stop = stop
 	go func() { a.ended <- a.node.Run(ctx) }()
@@ -208,7 +213,7 @@ func (h *chaosHost) kill() *chaosAgent {
 // entries are what the agent's store holds, once all that can happen at this
 // moment has: nobody else runs then. nil while the agent starts.
 func (h *chaosHost) store() *crdt.Store {
-	synctest.Wait()
+	h.quiet()
 	if h.agent == nil || !h.agent.node.maps[0].imported {
 		return nil
 	}

@@ -2,6 +2,7 @@ package mapgossip
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,6 +36,9 @@ type chaosRun struct {
 	link    simnet.Link // at this moment
 	whole   bool        // the network is, at this moment
 	stalled int
+	broken  time.Time         // since when the network is not whole, or a member stalled; zero: all is well
+	trouble time.Duration     // how long it was not, in all
+	aways   []time.Time       // when members were cut off or killed
 	guest   *simnet.Transport // a stranger
 	graves  []*chaosAgent     // killed, ending by themselves
 	healing bool
@@ -46,9 +50,10 @@ type chaosRun struct {
 // that it broke. The error begins with the rule's name.
 func tellChaos(s chaosStory, log *slog.Logger, told func(string, ...any)) (took time.Duration, err error) {
 	c := &chaosRun{chaosStory: s, net: simnet.New(s.seed, s.link), history: newChaosHistory(), log: log, link: s.link, whole: true, told: told}
-	c.history.disks = chaosFeatures.disks && s.disks
 	for i := range s.members {
-		c.hosts = append(c.hosts, newChaosHost(i, &c.chaosStory))
+		h := newChaosHost(i, &c.chaosStory)
+		h.quiet = c.quiet
+		c.hosts = append(c.hosts, h)
 	}
 	defer c.end()
 	err = c.run()
@@ -130,6 +135,7 @@ func (c *chaosRun) pass(d time.Duration) error {
 		if left <= 0 {
 			return nil
 		}
+		c.release()
 		pass(left)
 		if err := c.glance(); err != nil {
 			return err
@@ -137,18 +143,49 @@ func (c *chaosRun) pass(d time.Duration) error {
 	}
 }
 
+// quiet waits until nobody runs any more: then the owners' stores may be read.
+func (c *chaosRun) quiet() {
+	c.release()
+	synctest.Wait()
+}
+
+// release tells the race detector that what was read of the owners' memory was
+// read before they go on: each owner asks its kernel for the time first.
+func (c *chaosRun) release() {
+	for _, h := range c.hosts {
+		h.kernel.Now()
+	}
+}
+
 // glance buries agents that ended and looks at all stores.
 func (c *chaosRun) glance() error {
-	synctest.Wait()
+	c.quiet()
 	for _, h := range c.hosts {
 		if err := c.reap(h); err != nil {
 			return err
 		}
+		c.meet(h)
 		if err := c.observe(h); err != nil {
 			return fmt.Errorf("%w (seen on %s %v after the beginning)", err, chaosID(h.index), time.Since(c.begin))
 		}
 	}
 	return nil
+}
+
+// meet takes note of which agents a host's agent takes for alive.
+func (c *chaosRun) meet(h *chaosHost) {
+	if h.store() == nil {
+		return
+	}
+	alive := make(map[string]bool)
+	for _, m := range h.agent.node.cluster.Members() {
+		alive[m.Name] = m.State == gossip.StateAlive
+	}
+	for _, other := range c.hosts {
+		if a := other.agent; a != nil && alive[a.name] && h.agent.met[a].IsZero() {
+			h.agent.met[a] = time.Now()
+		}
+	}
 }
 
 // observe takes what is new in a host's store.
@@ -184,7 +221,7 @@ func (c *chaosRun) observe(h *chaosHost) error {
 		}
 		e.Key, e.Value = bytes.Clone(e.Key), bytes.Clone(e.Value)
 		h.held[string(e.Key)] = e
-		if err := c.history.observe(e, horizon); err != nil {
+		if err := c.history.observe(h.index, e, horizon, c.doubtful(e)); err != nil {
 			return err
 		}
 	}
@@ -195,31 +232,84 @@ func (c *chaosRun) observe(h *chaosHost) error {
 	return nil
 }
 
-// collected takes note of the tombstones that a store forgot, which is all that it may forget.
+// collected takes note of what a store forgot: tombstones that it may forget,
+// and what the cluster deleted while this host was away.
 func (c *chaosRun) collected(h *chaosHost, store *crdt.Store) error {
 	for key, e := range h.held {
 		if _, known := store.Get([]byte(key)); known {
 			continue
 		}
+		was := e
+		delete(h.held, key)
 		k := c.history.key(key)
-		if chaosFeatures.collection && !e.Deleted && (e.Version.Time.Wall == 0 || k.deletedAfter(e.Version, time.Now().Add(DefaultMaxClockSkew-c.minAge))) {
-			// A member that was away for long takes the cluster's state for what it
-			// did not change, and without a disk it does not know what it changed.
-			if delete(h.held, key); k.best != nil && k.best.Compare(e) == 0 {
-				c.history.lost(key, c.newest(key))
+		if came := k.after(e.Version); !e.Deleted && came != nil { // and went since the last glance
+			e = crdt.Entry{Key: []byte(key), Version: *came, Deleted: true}
+		}
+		switch {
+		case !chaosFeatures.collection:
+		case !e.Deleted && (e.Version.Time.Wall == 0 || k.collected != nil && e.Version.Compare(*k.collected) < 0):
+			continue
+		case e.Deleted && time.Since(time.Unix(0, e.Version.Time.Wall)) >= c.minAge-c.ahead():
+			if err := c.early(h, key, e); err != nil {
+				return err
 			}
+			h.let[key] = e.Version
+			c.history.collect(h.index, e, c.newest(key))
 			continue
 		}
-		if age := time.Since(time.Unix(0, e.Version.Time.Wall)); !chaosFeatures.collection || !e.Deleted || age < c.minAge-DefaultMaxClockSkew {
-			return fmt.Errorf("forgot: key %x, version %v of %s (deleted: %t); its newest was %+v, its tombstones were %v", key, e.Version.Time, e.Version.Member, e.Deleted, k.best, k.tombstones)
+		return fmt.Errorf("forgot: key %x, version %v of %s (deleted: %t); there is a tombstone after it: %t, %v",
+			key, was.Version.Time, was.Version.Member, was.Deleted, e.Deleted, e.Version.Time)
+	}
+	return nil
+}
+
+// doubtful reports whether an entry may come back although it was deleted: its
+// member stamped it shortly before it was gone for longer than the others wait,
+// when they had not yet heard that this is all of that time. Then they can't tell
+// it from one that never reached them, and what nobody may have had is kept.
+func (c *chaosRun) doubtful(e crdt.Entry) bool {
+	for _, at := range c.aways {
+		if time.Since(at) > c.forget-c.patience() && e.Version.Time.Wall > at.Add(-promiseLag-c.minAge/2-6*c.sync).UnixNano() {
+			return true
 		}
-		delete(h.held, key)
-		if rest := c.newest(key); k.best != nil && k.best.Compare(e) <= 0 && (rest == nil || rest.Compare(e) < 0) {
-			k.best, k.collected = nil, &e.Version
+	}
+	return false
+}
+
+// early holds that a tombstone is collected only once everybody has it who was
+// there, unless somebody was away for so long that nobody waits.
+func (c *chaosRun) early(h *chaosHost, key string, e crdt.Entry) error {
+	if c.ahead() > 0 || c.trouble > c.forget-c.patience() || !c.broken.IsZero() && c.trouble+time.Since(c.broken) > c.forget-c.patience() {
+		return nil
+	}
+	for _, other := range c.hosts {
+		if other == h || other.agent == nil || other.agent.leaving || other.store() == nil {
+			continue
+		}
+		if met, known := h.agent.met[other.agent]; !known || met.UnixNano() > e.Version.Time.Wall {
+			continue // it takes the cluster's state
+		}
+		if !other.out.IsZero() && time.Since(other.out) < 70*time.Second {
+			continue // it counts as gone for a minute more: Config.TombstoneMinAge is not meant to be below
+		}
+		has, known := other.held[key]
+		if let, did := other.let[key]; did && let.Compare(e.Version) >= 0 {
+			continue
+		}
+		if now, is := other.store().Get([]byte(key)); is && now.Version.Compare(e.Version) >= 0 {
+			continue
+		}
+		if !known || has.Compare(e) < 0 {
+			return fmt.Errorf("collected early: tombstone of key %x, version %v of %s, by %s; %s does not have it, but version %v (known: %t)", key,
+				e.Version.Time, e.Version.Member, chaosID(h.index), chaosID(other.index), has.Version.Time, known)
 		}
 	}
 	return nil
 }
+
+// patience is how much sooner than Config.ForgetAfter the others may believe
+// that a member was not seen.
+func (c *chaosRun) patience() time.Duration { return 15 * time.Second }
 
 // newest is the greatest entry of a key that any host has, in a store or on a disk.
 func (c *chaosRun) newest(key string) (best *crdt.Entry) {
@@ -272,25 +362,29 @@ func (c *chaosRun) reap(h *chaosHost) error {
 		h.agent = nil
 		a.ended <- nil
 		c.graves = append(c.graves, a)
-		return c.forget(h, a)
+		return c.bury(h, a)
 	default:
 		return nil
 	}
 }
 
-// forget says that a host's agent has ended, and what only it knew is lost,
+// bury says that a host's agent has ended, and what only it knew is lost,
 // unless it is on a disk.
-func (c *chaosRun) forget(h *chaosHost, a *chaosAgent) error {
+func (c *chaosRun) bury(h *chaosHost, a *chaosAgent) error {
 	c.history.unwatched(h.index)
 	if c.disks && h.disk.keeps() {
 		return nil
 	}
 	held := h.held
-	h.held = make(map[string]crdt.Entry)
+	h.held, h.let = make(map[string]crdt.Entry), make(map[string]crdt.Version)
+	c.history.sunk(c.floor())
 	for key, e := range held {
 		rest := c.newest(key)
 		if rest != nil && rest.Compare(e) >= 0 {
 			continue
+		}
+		if was := c.history.key(key).collected; was != nil && e.Version.Compare(*was) <= 0 {
+			continue // the others let go of it before
 		}
 		if a.handing && e.Version.Time.Wall < a.left {
 			return fmt.Errorf("not handed over: key %x, version %v of %s, by %s", key, e.Version.Time, e.Version.Member, chaosID(h.index))
@@ -298,6 +392,16 @@ func (c *chaosRun) forget(h *chaosHost, a *chaosAgent) error {
 		c.history.lost(key, rest)
 	}
 	return nil
+}
+
+// floor is the highest that any agent knows.
+func (c *chaosRun) floor() (floor int64) {
+	for _, h := range c.hosts {
+		if store := h.store(); store != nil {
+			floor = max(floor, store.Progress().Floor())
+		}
+	}
+	return floor
 }
 
 // calm reports whether an agent that leaves now must get rid of what it knows.
@@ -345,6 +449,7 @@ func (c *chaosRun) do(s chaosStep) error {
 		}
 		return nil
 	}
+	defer c.watchNetwork()
 	for _, h := range c.hosts { // the calm is over
 		if h.agent != nil {
 			h.agent.handing = false
@@ -373,6 +478,14 @@ func (c *chaosRun) do(s chaosStep) error {
 		c.stalled++
 	case "resume":
 		c.net.Resume(h.addr)
+		c.stalled = max(0, c.stalled-1)
+	case "remove":
+		if by := c.hosts[arg(1)]; by.agent != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			h.out = time.Now()
+			_ = by.agent.node.Remove(ctx, chaosID(h.index)) // which may be alive to it
+		}
 	case "poison":
 		c.poison(h, arg(1), arg(2))
 	case "alien":
@@ -386,13 +499,14 @@ func (c *chaosRun) do(s chaosStep) error {
 			return err
 		}
 		a := h.kill()
-		a.handing = false
+		a.handing, c.aways = false, append(c.aways, time.Now())
 		c.graves = append(c.graves, a)
-		return c.forget(h, a)
+		return c.bury(h, a)
 	case "leave":
 		h.wanted = false
 		if h.agent != nil && !h.agent.leaving {
 			h.agent.handing = c.calm(h)
+			h.out = time.Now()
 			h.agent.leaving, h.agent.left = true, h.clock.now().UnixNano()
 			h.agent.stop()
 		}
@@ -434,6 +548,17 @@ func (c *chaosRun) do(s chaosStep) error {
 	return nil
 }
 
+// watchNetwork measures how long the network is not whole.
+func (c *chaosRun) watchNetwork() {
+	switch well := c.whole && c.stalled == 0 && c.link.Loss < 0.5; {
+	case !well && c.broken.IsZero():
+		c.broken, c.aways = time.Now(), append(c.aways, time.Now())
+	case well && !c.broken.IsZero():
+		c.trouble += time.Since(c.broken)
+		c.broken = time.Time{}
+	}
+}
+
 // filler is a key that only one host's program uses.
 func (c *chaosRun) filler(h *chaosHost, i int) int { return 1000*(h.index+1) + i }
 
@@ -447,11 +572,14 @@ func (c *chaosRun) program(h *chaosHost, verb string, key int) error {
 	w.hooked = verb != "poke" && h.captures() && h.losing == 0
 	w.counts = w.hooked
 	if w.counts {
-		w.least = h.clock.now().Add(-chaosSlack).UnixNano()
+		w.least = c.earliest(h).Add(-chaosSlack).UnixNano()
 	}
 	if e, known := c.lookup(store, k); known && w.hooked {
 		if there != e.Deleted && (e.Deleted || bytes.Equal(e.Value, held)) {
 			w.before = &e.Version
+		}
+		if w.deleted && e.Deleted { // it deletes what is about to be deleted: the same, by another name
+			w.counts, w.hooked = false, false
 		}
 	}
 	cpu := uint32(len(c.history.writes) % 3)
@@ -477,6 +605,21 @@ func (c *chaosRun) program(h *chaosHost, verb string, key int) error {
 	}
 	c.history.add(w)
 	return nil
+}
+
+// earliest is the least time that a host may stamp a write of this moment with:
+// that of its own clock; where any was wrong, and members correct each other by
+// what they last heard through the network, that of the slowest there was.
+func (c *chaosRun) earliest(h *chaosHost) time.Time {
+	least, wrong := h.clock.now(), time.Duration(0)
+	for _, other := range c.hosts {
+		behind, ahead := other.clock.spread()
+		wrong = max(wrong, behind, ahead)
+	}
+	if chaosFeatures.timekeeper && wrong > time.Second {
+		return least.Add(-2*wrong - DefaultMaxClockSkew)
+	}
+	return least
 }
 
 func (c *chaosRun) lookup(store *crdt.Store, key []byte) (crdt.Entry, bool) {

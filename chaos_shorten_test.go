@@ -8,12 +8,12 @@ import (
 )
 
 // chaosPatience is how long a story is shortened.
-const chaosPatience = 60 * time.Second
+const chaosPatience = 30 * time.Second
 
 // shortenChaos leaves out what is not needed for the story to break the same
-// rule, as long as its patience lasts.
-func shortenChaos(t *testing.T, story chaosStory, err error) chaosStory {
-	rule, _, _ := strings.Cut(err.Error(), ":")
+// rule, as long as its patience lasts. It returns how the short one breaks it, too.
+func shortenChaos(t *testing.T, story chaosStory, broken error) (chaosStory, error) {
+	rule, _, _ := strings.Cut(broken.Error(), ":")
 	end := time.Now().Add(chaosPatience)
 	breaks := func(s chaosStory) bool {
 		for range 2 { // goroutines are not in the story
@@ -21,6 +21,7 @@ func shortenChaos(t *testing.T, story chaosStory, err error) chaosStory {
 				return false
 			}
 			if _, err := chaosBubble(t, s, false); err != nil && strings.HasPrefix(err.Error(), rule+":") {
+				broken = err
 				return true
 			}
 		}
@@ -54,5 +55,5 @@ func shortenChaos(t *testing.T, story chaosStory, err error) chaosStory {
 			story = s
 		}
 	}
-	return story
+	return story, broken
 }

@@ -5,7 +5,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -19,52 +21,67 @@ var chaosFeatures = struct {
 	collection bool // of tombstones
 	timekeeper bool // a member whose clock is beyond the bound does not stamp with it
 	remove     bool // members are removed by command
-}{collection: true, disks: true}
+}{
+	disks:      true,
+	collection: true,
+	timekeeper: true,
+	remove:     true,
+}
 
 // TestChaos tells stories of clusters to which everything happens (see
 // chaosVerbs) and then ends, and holds the rules of chaosHistory and differ.
 //
-// MAPGOSSIP_CHAOS=N tells N stories, MAPGOSSIP_CHAOS_SEED=S that one with its
-// log. The first story that breaks a rule ends the test; it is shortened for a
-// while, and printed as a transcript: put it into testdata/chaos, where
-// TestChaosTranscripts finds it.
+// MAPGOSSIP_CHAOS=N tells N stories, MAPGOSSIP_CHAOS=M-N those of seeds M to
+// N-1, and MAPGOSSIP_CHAOS_SEED=S that one, with its log. The first story that
+// breaks a rule ends the test; it is shortened for a while, and printed as a
+// transcript: put it into testdata/chaos, where TestChaosTranscripts finds it.
 func TestChaos(t *testing.T) {
-	stories := chaosStories(t)
-	if seed := os.Getenv("MAPGOSSIP_CHAOS_SEED"); seed != "" {
-		n, err := strconv.ParseUint(seed, 10, 64)
+	if text := os.Getenv("MAPGOSSIP_CHAOS_SEED"); text != "" {
+		seed, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
-			t.Fatalf("MAPGOSSIP_CHAOS_SEED=%q: %v", seed, err)
+			t.Fatalf("MAPGOSSIP_CHAOS_SEED=%q: %v", text, err)
 		}
-		replayChaos(t, drawChaosStory(n))
+		replayChaos(t, drawChaosStory(seed))
 		return
 	}
+	first, end := chaosSeeds(t)
+	var next atomic.Uint64
+	next.Store(first)
 	var failed atomic.Bool
-	for seed := range uint64(stories) {
-		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+	for range runtime.GOMAXPROCS(0) {
+		t.Run("", func(t *testing.T) {
 			t.Parallel()
-			if failed.Load() {
-				return
-			}
-			story := drawChaosStory(seed)
-			if _, err := chaosBubble(t, story, false); err != nil && failed.CompareAndSwap(false, true) {
-				reportChaos(t, story, err)
+			for seed := next.Add(1) - 1; seed < end && !failed.Load(); seed = next.Add(1) - 1 {
+				t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+					story := drawChaosStory(seed)
+					if _, err := chaosBubble(t, story, false); err != nil && failed.CompareAndSwap(false, true) {
+						reportChaos(t, story, err)
+					}
+				})
 			}
 		})
 	}
 }
 
-func chaosStories(t *testing.T) int {
-	if text := os.Getenv("MAPGOSSIP_CHAOS"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
-			t.Fatalf("MAPGOSSIP_CHAOS=%q: want a number of stories", text)
+// chaosSeeds are the seeds to tell: from first to end-1.
+func chaosSeeds(t *testing.T) (first, end uint64) {
+	text := os.Getenv("MAPGOSSIP_CHAOS")
+	if text == "" {
+		if long() {
+			return 0, 200 / fewer
 		}
-		return n
+		return 0, 20 / fewer
 	}
-	if long() {
-		return 200 / fewer
+	from, to, both := strings.Cut(text, "-")
+	if !both {
+		from, to = "0", from
 	}
-	return 20 / fewer
+	first, err := strconv.ParseUint(from, 10, 64)
+	end, err2 := strconv.ParseUint(to, 10, 64)
+	if err != nil || err2 != nil || end <= first {
+		t.Fatalf("MAPGOSSIP_CHAOS=%q: want a number of stories, or FIRST-END", text)
+	}
+	return first, end
 }
 
 // TestChaosTranscripts tells the stories that once went wrong.
@@ -130,7 +147,7 @@ func replayChaos(t *testing.T, story chaosStory) {
 }
 
 func reportChaos(t *testing.T, story chaosStory, err error) {
-	short := shortenChaos(t, story, err)
+	short, how := shortenChaos(t, story, err)
 	t.Errorf("seed %d: %v\nMAPGOSSIP_CHAOS_SEED=%d tells the whole story. Shortened to %d of %d steps:\n\n# %v\n%s",
-		story.seed, err, story.seed, len(short.steps), len(story.steps), err, short)
+		story.seed, err, story.seed, len(short.steps), len(story.steps), how, short)
 }

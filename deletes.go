@@ -34,8 +34,8 @@ func tombstoneLimit(maxEntries int) int { return max(64<<10, 2*maxEntries) }
 func (n *Node) tend() {
 	n.watch.Barrier() // else an idle host would never promise anything
 	wall, boot := n.wall(n.kernel.Now()), n.kernel.Now()
-	// The floor is a tombstone's least age old. A promise that is not much younger
-	// lets a clock that was wrong, or is set back, have its own time.
+	// A promise binds, also if the clock turns out to be wrong: as long as nobody
+	// else's agrees, it is not ahead of what the floor asks for.
 	lag := n.config.TombstoneMinAge
 	for _, b := range n.maps {
 		if b.crowded() {
@@ -43,7 +43,7 @@ func (n *Node) tend() {
 		}
 	}
 	if n.time.confirmed() {
-		lag /= 2
+		lag = 0
 	}
 	promise := min(wall, n.wall(n.upto)) - int64(max(promiseLag, lag))
 	if n.promise != 0 && !n.time.confirmed() { // a clock that jumps ahead does not bind us
@@ -162,4 +162,11 @@ func (n *Node) Remove(ctx context.Context, member string) error {
 		err = fmt.Errorf("remove member %s: nobody of that ID took part in a map of this member", member)
 	}
 	return err
+}
+
+// dubious reports whether an entry that a member found in its map may have been
+// deleted while the member was given up on: it does not know, and nobody else does.
+func (m *mirror) dubious(from string, e *crdt.Entry) bool {
+	_, known := m.store.Find(e.Key)
+	return !known && e.Version.Member == from && m.store.Progress().GaveUp(from)
 }

@@ -77,9 +77,9 @@
 //
 // # Hazards
 //
-// HAZARD: a member that was given up on, and then is back, loses what it wrote in
-// the last moments before it was lost, if that reached nobody: what it wrote up
-// to when it was last seen counts as known to the others.
+// HAZARD: a member that was given up on, and then is back, can bring back what it
+// wrote in the last half minute before it was lost and others deleted since: they
+// can't tell it from what reached nobody, and nothing that may be new is dropped.
 //
 // HAZARD: without a state directory, a member that is back after it was given up
 // on can't tell what it changed: what is in its map and not in the cluster is

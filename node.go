@@ -253,8 +253,12 @@ func (n *Node) leave() {
 		n.log.Warn("the last changes may not be handed over", "error", err)
 	}
 	_ = n.call(ctx, func() { // the others learn it when digests are compared for the last time
+		n.promise = max(n.promise, n.wall(n.kernel.Now())) // all is flushed
 		for _, b := range n.maps {
-			b.store.Progress().Remove(n.config.Node, n.wall(n.kernel.Now()))
+			p := b.store.Progress()
+			p.Tend(n.config.Node, n.promise, n.promise, nil, n.config.ForgetAfter, true)
+			b.tended(n.config.Node)
+			p.Remove(n.config.Node, n.promise)
 		}
 	})
 	if err := n.cluster.Leave(ctx); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/mapgossip/mapgossip/crdt"
+	"github.com/mapgossip/mapgossip/gossip"
 )
 
 // replica is the Node as the network sees it (gossip.Replica). Its methods are
@@ -26,7 +27,7 @@ func (r replica) on(ctx context.Context, name string, f func(*boundMap)) error {
 // applies them. It returns when all that is done: this is the back-pressure. The
 // owner has other things to do after each mergeLimit of them. Entries, keys and
 // values are used during the call only.
-func (r replica) Merge(ctx context.Context, name, from string, entries []crdt.Entry) (deleted []crdt.Entry, err error) {
+func (r replica) Merge(ctx context.Context, name string, from gossip.Sender, entries []crdt.Entry) (deleted []crdt.Entry, err error) {
 	for {
 		some := entries[:min(len(entries), mergeLimit)]
 		err := r.on(ctx, name, func(b *boundMap) { deleted = append(deleted, r.n.merge(b, from, some)...) })
@@ -38,7 +39,7 @@ func (r replica) Merge(ctx context.Context, name, from string, entries []crdt.En
 
 // merge takes entries of another member. What they ask to be written is due. It
 // returns tombstones for those that were deleted and forgotten.
-func (n *Node) merge(b *boundMap, from string, entries []crdt.Entry) (deleted []crdt.Entry) {
+func (n *Node) merge(b *boundMap, from gossip.Sender, entries []crdt.Entry) (deleted []crdt.Entry) {
 	n.readClocks()
 	now := n.kernel.Now()
 	// Where our own stamps are is no future, though the clocks were set back since.
@@ -54,20 +55,25 @@ func (n *Node) merge(b *boundMap, from string, entries []crdt.Entry) (deleted []
 			b.futures.note(e.Version.Member, now, e.Version.Time.Wall)
 			continue
 		}
-		slot, won, err := b.remote(*e, now)
+		slot, won, err := crdt.Slot(0), false, error(nil)
+		if from.Joining && e.Version.Time.Wall == 0 && b.dubious(from.Node, e) {
+			err = crdt.ErrDeleted
+		} else {
+			slot, won, err = b.remote(*e, now)
+		}
 		if errors.Is(err, crdt.ErrDeleted) {
 			deleted = append(deleted, crdt.Entry{Key: bytes.Clone(e.Key), Version: e.Version, Deleted: true})
 			continue
 		}
 		if err != nil {
-			n.log.Warn("refuse entry", "map", b.Name, "from", from, "error", err)
+			n.log.Warn("refuse entry", "map", b.Name, "from", from.Node, "error", err)
 			continue
 		}
 		if won {
 			b.won = append(b.won, slot)
 		}
 	}
-	n.spread(b, b.won, from)
+	n.spread(b, b.won, from.Node)
 	b.won = b.won[:0]
 	n.writeDue()
 	return deleted

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mapgossip/mapgossip/crdt"
+	"github.com/mapgossip/mapgossip/gossip"
 	"github.com/mapgossip/mapgossip/mapwatch"
 )
 
@@ -22,7 +23,7 @@ func TestMergeLargeBatch(t *testing.T) {
 		for i := range entries {
 			entries[i] = remoteEntry(i, time.Now().UnixNano())
 		}
-		if _, err := (replica{n.Node}).Merge(t.Context(), "flows", "other", entries); err != nil {
+		if _, err := (replica{n.Node}).Merge(t.Context(), "flows", gossip.Sender{Node: "other"}, entries); err != nil {
 			t.Fatal(err)
 		}
 		for i := range entries {

@@ -10,7 +10,7 @@ import (
 
 // outGrace is how much later than it went out a member may have been seen
 // without counting as back: those who see it do not hear of it at once.
-const outGrace = int64(time.Minute)
+const outGrace = int64(10 * time.Second)
 
 // maxMarks bounds the members that a Progress remembers; of those that count no
 // more, the ones that went longest ago are forgotten first.
@@ -28,8 +28,7 @@ type Mark struct {
 	Stable, Told int64
 	// Seen: some member heard it. Out: it left or was removed.
 	Seen, Out int64
-	// Fence: it was gone for long, or left, after that. What it stamped up to
-	// then counts as known to all.
+	// Fence: it was last heard then, or left, and was waited for no longer.
 	Fence int64
 }
 
@@ -92,14 +91,16 @@ func (p *Progress) Covers(v Version) bool {
 	if !p.below(v.Time.Wall) {
 		return false
 	}
-	wall, m := v.Time.wall(), p.marks[v.Member]
-	switch {
-	case m == nil:
-		return false
-	case v.Time.Wall == 0 && m.Fence > 0 && p.floor >= m.Fence:
-		return true // found in the map of a member that can't tell how old it is
-	}
-	return wall <= p.floor && wall <= max(m.Has, m.Fence)
+	wall := v.Time.wall()
+	return wall <= p.floor && wall <= p.Has(v.Member)
+}
+
+// GaveUp reports whether deletes were forgotten since the member was waited for
+// no longer, and nothing was learned from it since: what it finds in its map
+// without knowing how old that is may have been deleted.
+func (p *Progress) GaveUp(member string) bool {
+	m := p.marks[member]
+	return m != nil && m.Fence > m.Has && p.floor >= m.Fence
 }
 
 // Learn takes over what another member told. complete: this store has, or

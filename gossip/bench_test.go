@@ -75,7 +75,7 @@ type trivial struct {
 	merged atomic.Int64
 }
 
-func (r *trivial) Merge(_ context.Context, _, _ string, entries []crdt.Entry) ([]crdt.Entry, error) {
+func (r *trivial) Merge(_ context.Context, _ string, _ Sender, entries []crdt.Entry) ([]crdt.Entry, error) {
 	r.merged.Add(int64(len(entries)))
 	return nil, nil
 }

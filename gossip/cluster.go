@@ -18,13 +18,13 @@ import (
 // Replica is the store as the network sees it. All methods must be safe for
 // concurrent use and may block; they should return soon after ctx ends.
 type Replica interface {
-	// Merge takes entries that the member from (a node ID) sent, and returns
+	// Merge takes entries that the member from sent, and returns
 	// when they are merged: this is the back-pressure on that member. The
 	// entries, their keys and their values are valid during the call only,
 	// also when it returns early because ctx ended; strings may be kept.
 	// deleted are those that had been deleted (crdt.ErrDeleted), as tombstones of
 	// the same versions, with keys of their own: the member is told.
-	Merge(ctx context.Context, mapName string, from string, entries []crdt.Entry) (deleted []crdt.Entry, err error)
+	Merge(ctx context.Context, mapName string, from Sender, entries []crdt.Entry) (deleted []crdt.Entry, err error)
 	// Read calls fn with the map's store, which fn only reads, keeps nothing
 	// of, and leaves within some milliseconds: merges wait for it.
 	Read(ctx context.Context, mapName string, fn func(*crdt.Store)) error
@@ -32,6 +32,12 @@ type Replica interface {
 	// the store has all entries that the member's had at that moment, or newer
 	// ones (crdt.Progress.Learn). It returns once the floor is raised, if it is.
 	Learn(ctx context.Context, mapName string, r crdt.Report, complete bool) error
+}
+
+// Sender is a member as a Replica has to know it.
+type Sender struct {
+	Node    string
+	Joining bool // it has had no whole exchange yet in this run
 }
 
 // Cluster is this member's side of the network. All methods are safe for

@@ -43,6 +43,7 @@ type peer struct {
 	in     *inbox
 
 	rtt        atomic.Int64  // ns, 0: not known
+	ready      atomic.Bool   // it told that its first exchange is done
 	tried      atomic.Int64  // Unix ns: when an exchange with it last began
 	exchanging chan struct{} // holds a token while an exchange with it runs
 

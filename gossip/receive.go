@@ -244,7 +244,7 @@ func (c *Cluster) merge(p *peer, b batch) {
 		c.requestExchange(p) // tells both about their shapes
 		return
 	}
-	deleted, err := c.replica.Merge(p.ctx, b.Map, p.Node, b.Entries)
+	deleted, err := c.replica.Merge(p.ctx, b.Map, Sender{p.Node, !p.ready.Load()}, b.Entries)
 	if err != nil {
 		if p.ctx.Err() == nil {
 			c.counters.mergeErrors.Add(1)

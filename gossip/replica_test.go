@@ -34,7 +34,7 @@ func newReplica(node string, maps []Map) *replica {
 	return r
 }
 
-func (r *replica) Merge(ctx context.Context, name, from string, entries []crdt.Entry) (deleted []crdt.Entry, err error) {
+func (r *replica) Merge(ctx context.Context, name string, from Sender, entries []crdt.Entry) (deleted []crdt.Entry, err error) {
 	r.mu.Lock()
 	block := r.block
 	r.merging++
@@ -63,7 +63,7 @@ func (r *replica) Merge(ctx context.Context, name, from string, entries []crdt.E
 		}
 	}
 	r.merged += len(entries)
-	r.cluster.Spread(name, fresh, from)
+	r.cluster.Spread(name, fresh, from.Node)
 	return deleted, nil
 }
 

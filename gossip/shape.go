@@ -133,6 +133,7 @@ func (c *Cluster) learn(p *peer, s state) {
 	if !r.told {
 		r.told, r.wasReady = true, s.Ready
 	}
+	p.ready.Store(s.Ready)
 	clear(r.maps)
 	for _, m := range s.Maps {
 		r.maps[m.Name] = m

@@ -23,7 +23,7 @@ type replica struct {
 	store *crdt.Store
 }
 
-func (r *replica) Merge(_ context.Context, _, _ string, entries []crdt.Entry) ([]crdt.Entry, error) {
+func (r *replica) Merge(_ context.Context, _ string, _ gossip.Sender, entries []crdt.Entry) ([]crdt.Entry, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, e := range entries {
@@ -57,7 +57,7 @@ func (r *replica) write(n, keys uint64, wall int64) error {
 		v[0] = byte(wall)
 		entries = append(entries, crdt.Entry{Key: k[:], Value: v[:], Version: crdt.Version{Time: crdt.Timestamp{Wall: wall}, Member: "writer"}})
 	}
-	_, err := r.Merge(context.Background(), "", "", entries)
+	_, err := r.Merge(context.Background(), "", gossip.Sender{}, entries)
 	return err
 }
 
