@@ -28,7 +28,7 @@ func drawChaosStory(seed uint64) chaosStory {
 	d.sync = []time.Duration{time.Second, 3 * time.Second, 10 * time.Second}[d.IntN(3)]
 	d.minAge, d.forget = DefaultTombstoneMinAge, DefaultForgetAfter
 	if d.Float64() < 0.5 {
-		d.minAge, d.forget = 65*time.Second, []time.Duration{75, 120}[d.IntN(2)]*time.Second
+		d.minAge, d.forget = 25*time.Second, []time.Duration{60, 120, 300}[d.IntN(3)]*time.Second
 	}
 	d.disks = d.Float64() < 0.6
 	d.link = simnet.Link{Delay: d.upTo(2 * time.Millisecond), Jitter: d.upTo(5 * time.Millisecond)}
@@ -203,6 +203,11 @@ func (d *chaosDraw) clocks(from, to time.Duration, m int) {
 	}
 	if d.Float64() < 0.5 {
 		step = -step
+		// A host whose clock is behind by more than tombstones are old, and whose
+		// agent lost what it promised, writes below the floor: a hazard that is told.
+		if d.minAge < DefaultTombstoneMinAge {
+			step %= 8000
+		}
 	}
 	switch d.IntN(3) {
 	case 0: // a jump, for good

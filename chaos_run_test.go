@@ -209,7 +209,12 @@ func (c *chaosRun) observe(h *chaosHost) error {
 		if known && e.Compare(old) == 0 {
 			continue
 		}
-		if known && e.Compare(old) < 0 {
+		if known && e.Compare(old) < 0 && chaosFeatures.collection && old.Deleted {
+			// The tombstone went, and what somebody kept came, since the last glance.
+			if err := c.forgotten(h, string(e.Key), old); err != nil {
+				return err
+			}
+		} else if known && e.Compare(old) < 0 {
 			return fmt.Errorf("went back: key %x had version %v of %s and has %v of %s", e.Key, old.Version.Time, old.Version.Member, e.Version.Time, e.Version.Member)
 		}
 		if ahead := time.Duration(e.Version.Time.Wall - horizon); e.Version.Member != chaosID(h.index) && ahead > 0 {
@@ -239,28 +244,35 @@ func (c *chaosRun) collected(h *chaosHost, store *crdt.Store) error {
 		if _, known := store.Get([]byte(key)); known {
 			continue
 		}
-		was := e
-		delete(h.held, key)
-		k := c.history.key(key)
-		if came := k.after(e.Version); !e.Deleted && came != nil { // and went since the last glance
-			e = crdt.Entry{Key: []byte(key), Version: *came, Deleted: true}
+		if err := c.forgotten(h, key, e); err != nil {
+			return err
 		}
-		switch {
-		case !chaosFeatures.collection:
-		case !e.Deleted && (e.Version.Time.Wall == 0 || k.collected != nil && e.Version.Compare(*k.collected) < 0):
-			continue
-		case e.Deleted && time.Since(time.Unix(0, e.Version.Time.Wall)) >= c.minAge-c.ahead():
-			if err := c.early(h, key, e); err != nil {
-				return err
-			}
-			h.let[key] = e.Version
-			c.history.collect(h.index, e, c.newest(key))
-			continue
-		}
-		return fmt.Errorf("forgot: key %x, version %v of %s (deleted: %t); there is a tombstone after it: %t, %v",
-			key, was.Version.Time, was.Version.Member, was.Deleted, e.Deleted, e.Version.Time)
 	}
 	return nil
+}
+
+// forgotten takes note of one entry that a store has no longer.
+func (c *chaosRun) forgotten(h *chaosHost, key string, e crdt.Entry) error {
+	was := e
+	delete(h.held, key)
+	k := c.history.key(key)
+	if came := k.after(e.Version); !e.Deleted && came != nil { // and went since the last glance
+		e = crdt.Entry{Key: []byte(key), Version: *came, Deleted: true}
+	}
+	switch {
+	case !chaosFeatures.collection:
+	case !e.Deleted && (e.Version.Time.Wall == 0 || k.collected != nil && e.Version.Compare(*k.collected) < 0):
+		return nil
+	case e.Deleted && time.Since(time.Unix(0, e.Version.Time.Wall)) >= c.minAge-c.ahead():
+		if err := c.early(h, key, e); err != nil {
+			return err
+		}
+		h.let[key] = e.Version
+		c.history.collect(h.index, e, c.newest(key))
+		return nil
+	}
+	return fmt.Errorf("forgot: key %x, version %v of %s (deleted: %t); there is a tombstone after it: %t, %v",
+		key, was.Version.Time, was.Version.Member, was.Deleted, e.Deleted, e.Version.Time)
 }
 
 // doubtful reports whether an entry may come back although it was deleted: its
@@ -289,8 +301,8 @@ func (c *chaosRun) early(h *chaosHost, key string, e crdt.Entry) error {
 		if met, known := h.agent.met[other.agent]; !known || met.UnixNano() > e.Version.Time.Wall {
 			continue // it takes the cluster's state
 		}
-		if !other.out.IsZero() && time.Since(other.out) < 70*time.Second {
-			continue // it counts as gone for a minute more: Config.TombstoneMinAge is not meant to be below
+		if !other.out.IsZero() && time.Since(other.out) < 20*time.Second {
+			continue // it counts as gone for some seconds more
 		}
 		has, known := other.held[key]
 		if let, did := other.let[key]; did && let.Compare(e.Version) >= 0 {

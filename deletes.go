@@ -14,6 +14,9 @@ const (
 	// is stamped at a time for which this member promised to stamp no more. The
 	// processing of records may be late by as much.
 	promiseLag = 5 * time.Second
+	// maxPromise is how far ahead of this host's clock others are believed that it
+	// made a promise in an earlier run.
+	maxPromise = 24 * time.Hour
 	// floorSteps is in how many steps a tombstone's least age is cut: so often
 	// is the store searched for those that can go.
 	floorSteps   = 16
@@ -96,26 +99,31 @@ func (n *Node) tendMap(b *boundMap, wall int64, waits bool) {
 		}
 	}
 	p.Tend(n.config.Node, wall, n.promise, heard, n.config.ForgetAfter, waits)
-	b.tended(n.config.Node)
+	b.tended(n.promise)
 	stable, told, _ := p.Stable(wall, n.config.ForgetAfter)
 	floor := min(stable, told-int64(age))
 	if step := int64(min(age/floorSteps, maxFloorStep)); floor >= p.Floor()+step {
 		b.store.Raise(floor, b.busy)
-		b.tended(n.config.Node)
+		b.tended(n.promise)
 	}
 	b.store.Clear(b.busy)
 }
 
 // learn takes over what another member told of its progress.
 func (n *Node) learn(b *boundMap, r crdt.Report, complete bool) {
-	b.store.Learn(r, complete, n.wall(n.kernel.Now()), b.busy)
-	b.tended(n.config.Node)
+	wall := n.wall(n.kernel.Now())
+	for _, m := range r.Marks {
+		if m.Member == n.config.Node { // what an earlier run promised, if that is forgotten here
+			n.promise = max(n.promise, min(m.Has, wall+int64(maxPromise)))
+		}
+	}
+	b.store.Learn(r, complete, wall, b.busy)
+	b.tended(n.promise)
 }
 
 // tended notes above what time this member stamps: nobody waits for more below.
-func (m *mirror) tended(self string) {
-	p := m.store.Progress()
-	m.above = crdt.Timestamp{Wall: max(p.Floor(), p.Has(self))}
+func (m *mirror) tended(promise int64) {
+	m.above = crdt.Timestamp{Wall: max(m.store.Progress().Floor(), promise)}
 }
 
 // busy reports whether a key's tombstone must stay because the kernel still

@@ -257,7 +257,7 @@ func (n *Node) leave() {
 		for _, b := range n.maps {
 			p := b.store.Progress()
 			p.Tend(n.config.Node, n.promise, n.promise, nil, n.config.ForgetAfter, true)
-			b.tended(n.config.Node)
+			b.tended(n.promise)
 			p.Remove(n.config.Node, n.promise)
 		}
 	})

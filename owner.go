@@ -24,6 +24,7 @@ func (n *Node) own(ctx context.Context) {
 	settling.Stop()
 	settlingOn := false
 	n.readClocks()
+	n.writeNote() // entries mean nothing without it
 	batches := n.watch.Batches()
 	for {
 		select {

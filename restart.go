@@ -118,7 +118,8 @@ func (n *Node) restore(b *boundMap, was mapNote, saved *state.Saved) error {
 	if err := b.clock.Resume(highest, n.config.Now().UnixNano()); err != nil {
 		n.log.Warn("the clock was set back since this member last ran, or was wrong then: it is followed", "map", b.Name, "error", err)
 	}
-	b.tended(n.config.Node)
+	n.promise = max(n.promise, b.store.Progress().Has(n.config.Node))
+	b.tended(n.promise)
 	live, tombstones := b.store.Len()
 	n.log.Info("state restored", "map", b.Name, "entries", live, "tombstones", tombstones, "same_kernel_map", same)
 	return nil
@@ -183,6 +184,9 @@ func (n *Node) keep(ctx context.Context) {
 
 // writeNote writes down what is not an entry.
 func (n *Node) writeNote() {
+	if n.disk == nil {
+		return
+	}
 	n.known = n.cluster.Known()
 	kept := note{Known: n.known, Maps: make(map[string]mapNote, len(n.maps))}
 	for _, b := range n.maps {
