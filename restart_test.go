@@ -206,3 +206,22 @@ func TestPinnedCapture(t *testing.T) {
 		})
 	}
 }
+
+// TestKilledInItsFirstSecond: what was written down before the first housekeeping
+// is there after a restart.
+func TestKilledInItsFirstSecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, simnet.Link{})
+		a := r.startLasting(0)
+		pass(300 * time.Millisecond)
+		a.write(t, 1, 1)
+		pass(100 * time.Millisecond)
+		before := a.state(t).Digest
+		a.down(true)
+		a.up()
+		pass(time.Second)
+		if s := a.state(t); s.Digest != before || s.Entries != 1 {
+			t.Errorf("%d entries, digest %s: want 1, as before the kill, %s", s.Entries, s.Digest, before)
+		}
+	})
+}
