@@ -11,7 +11,7 @@ NO_SKIP ?= 1
 # The tools that make the BPF objects, one major: other ones make other bytes.
 CLANG := clang-14
 
-.PHONY: help build generate demo test test-unit test-explore test-lab test-e2e check lint generated tidy bench bench-parts
+.PHONY: help build generate demo test test-unit test-explore test-lab test-e2e chaos check lint generated tidy bench bench-parts
 
 help: ## this page
 	@echo 'mapgossip keeps eBPF maps the same on any number of hosts.'
@@ -33,7 +33,7 @@ test: test-unit test-explore test-lab test-e2e ## all tests, on this kernel and 
 test-unit: # every package under the race detector; map syscalls on this kernel
 	MAPGOSSIP_NO_SKIP=$(NO_SKIP) $(GO) test -race ./...
 
-test-explore: # every interleaving that can befall a key, and all seeds and stories
+test-explore: # every interleaving that can befall a key, and all seeds and stories, 200 of TestChaos among them
 	MAPGOSSIP_EXHAUSTIVE=1 $(GO) test -count=1 -timeout 20m -skip '^TestSimulation$$' .
 
 test-lab: # the emulated machines themselves
@@ -41,6 +41,10 @@ test-lab: # the emulated machines themselves
 
 test-e2e: # agents on several hosts, trampolines and packets
 	$(GO) test -count=1 -timeout 20m -tags e2e ./test
+
+SEEDS ?= 1000
+chaos: ## SEEDS=1000 stories of members that come, go, crash, part and drift; stops at the first that goes wrong and prints it
+	MAPGOSSIP_CHAOS=$(SEEDS) $(GO) test -count=1 -timeout 12h -run '^TestChaos$$' .
 
 check: lint tidy generated test ## what CI runs: formatting, vet, generated files, tests, each benchmark once, a small table of figures, the demo
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
