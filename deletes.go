@@ -49,6 +49,9 @@ func (n *Node) tend() {
 		lag = 0
 	}
 	promise := min(wall, n.wall(n.upto)) - int64(max(promiseLag, lag))
+	if n.upto == 0 { // not a record yet, and not the news that there is none
+		promise = n.promise
+	}
 	if n.promise != 0 && !n.time.confirmed() { // a clock that jumps ahead does not bind us
 		promise = min(promise, n.promise+2*(boot-n.promised))
 	}

@@ -31,7 +31,8 @@ func (m *mirror) restore(e state.SavedEntry) error {
 	if err != nil || !won {
 		return err
 	}
-	if m.restored.same && (e.Waiting || len(e.Priors) > 0) {
+	// What this member stamped, the kernel had already.
+	if m.restored.same && (e.Waiting || len(e.Priors) > 0 && e.Version.Member != m.member) {
 		priors := make([]state.Content, len(e.Priors))
 		for i, p := range e.Priors {
 			priors[i] = state.Content{Value: append([]byte(nil), p.Value...), Absent: p.Absent}

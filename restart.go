@@ -14,9 +14,10 @@ import (
 )
 
 const (
-	noteInterval     = 5 * time.Second // between notes of what is not an entry
-	snapshotInterval = time.Minute     // between attempts at a snapshot
-	snapshotSlots    = 4096            // written in one turn of the owner
+	noteInterval     = 5 * time.Second  // between notes of what is not an entry
+	snapshotInterval = time.Minute      // between attempts at a snapshot
+	repairInterval   = 10 * time.Second // between attempts to keep state again
+	snapshotSlots    = 4096             // written in one turn of the owner
 )
 
 // note is what the state directory holds beside entries (state.Dir.Meta).
@@ -37,11 +38,12 @@ type mapNote struct {
 // diskState writes down what must survive a restart. The owner goroutine uses it,
 // but for what is said to run beside.
 type diskState struct {
-	dir      *state.Dir
-	noted    time.Time // when the last note was written
-	tried    time.Time // when the last snapshot began
-	syncing  bool
-	snapping bool
+	dir       *state.Dir
+	noted     time.Time // when the last note was written
+	tried     time.Time // when the last snapshot began
+	unsettled bool      // something was written down that may not be applied yet
+	syncing   bool
+	snapping  bool
 }
 
 // CheckStateDir reports whether a Node could use the directory: the error wraps
@@ -132,6 +134,7 @@ func (n *Node) journal(b *boundMap, slots []crdt.Slot) {
 		return
 	}
 	n.disk.dir.Settled() // one turn of the owner after the other: no apply is under way
+	n.disk.unsettled = true
 	for _, slot := range slots {
 		if e, known := b.store.At(slot); known {
 			n.disk.dir.Append(b.Name, e, b.stuck(slot))
@@ -153,6 +156,11 @@ func (n *Node) keep(ctx context.Context) {
 		return
 	}
 	now := n.config.Now()
+	if k.unsettled {
+		k.unsettled = false
+		k.dir.Settled()
+		n.flushState()
+	}
 	if now.Sub(k.noted) >= noteInterval || now.Before(k.noted) {
 		k.noted = now
 		n.writeNote()
@@ -166,7 +174,11 @@ func (n *Node) keep(ctx context.Context) {
 			})
 		}
 	}
-	due := k.tried.IsZero() || now.Sub(k.tried) >= snapshotInterval || now.Before(k.tried)
+	pause := snapshotInterval
+	if k.dir.Broken() != nil {
+		pause = repairInterval
+	}
+	due := k.tried.IsZero() || now.Sub(k.tried) >= pause || now.Before(k.tried)
 	for _, b := range n.maps {
 		due = due && b.imported
 	}

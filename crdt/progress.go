@@ -12,6 +12,9 @@ import (
 // without counting as back: those who see it do not hear of it at once.
 const outGrace = int64(10 * time.Second)
 
+// silence is after how long a member that nobody heard is what the others wait for.
+const silence = 30 * time.Second
+
 // maxMarks bounds the members that a Progress remembers; of those that count no
 // more, the ones that went longest ago are forgotten first.
 const maxMarks = 4096
@@ -186,7 +189,7 @@ func (p *Progress) counts(m *Mark, now int64, forget time.Duration) bool {
 }
 
 // Stable returns up to when the stores of all members that count have
-// everything, as far as they told, and which of them is the last. told is the
+// everything, as far as they told, and for which of them the rest waits. told is the
 // earliest of the times at which they did, each by its own clock: the age of a
 // tombstone counts from there, so that one fast clock makes none old. Zeros if
 // no member counts.
@@ -203,6 +206,13 @@ func (p *Progress) Stable(now int64, forget time.Duration) (stable, told int64, 
 	}
 	if last == "" {
 		return 0, 0, ""
+	}
+	// While one is not heard, all others stay behind for its sake.
+	quiet := now - int64(silence)
+	for name, m := range p.marks {
+		if m.Seen < quiet && p.counts(m, now, forget) {
+			quiet, last = m.Seen, name
+		}
 	}
 	return stable, told, last
 }

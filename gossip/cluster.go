@@ -154,7 +154,8 @@ func (c *Cluster) launch(fn func()) {
 // startLocked starts what serves one peer.
 func (c *Cluster) startLocked(p *peer) {
 	c.goLocked(func() { c.spreadTo(p) })
-	c.goLocked(func() { c.receiveFrom(p) })
+	c.goLocked(func() { c.receiveFrom(p, p.in) })
+	c.goLocked(func() { c.receiveFrom(p, p.asked) })
 }
 
 // Ready reports whether this member joined and completed a first exchange with

@@ -40,7 +40,8 @@ type peer struct {
 	ctx    context.Context  // ends when the member is gone
 	cancel context.CancelFunc
 	out    *outbox
-	in     *inbox
+	in     *inbox // entries
+	asked  *inbox // all else that waits
 
 	rtt        atomic.Int64  // ns, 0: not known
 	ready      atomic.Bool   // it told that its first exchange is done
@@ -78,6 +79,7 @@ func newPeer(ctx context.Context, m meta, node memberlist.Node, inboxBytes int) 
 		node:       &node,
 		out:        newOutbox(),
 		in:         newInbox(inboxBytes),
+		asked:      newInbox(inboxBytes),
 		exchanging: make(chan struct{}, 1),
 		flights:    make(map[uint64]*flight),
 		window:     semaphore.NewWeighted(rumorWindow),

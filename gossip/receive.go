@@ -108,7 +108,11 @@ func (c *Cluster) accept(p *peer, f parcel) {
 		p.goodbye = true
 		p.mu.Unlock()
 	default:
-		if !p.in.put(f) {
+		in := p.asked
+		if f.kind == kindBatch {
+			in = p.in
+		}
+		if !in.put(f) {
 			c.counters.inboxDropped.Add(1)
 		}
 	}
@@ -127,18 +131,20 @@ func (c *Cluster) discard(node string, k kind, err error) {
 // acks are the batches of one member that were merged but not yet acknowledged.
 type acks struct{ packet, stream []uint64 }
 
-// receiveFrom handles what one member sent, in order, until it is gone.
-func (c *Cluster) receiveFrom(p *peer) {
+// receiveFrom handles what one member sent, in order, until it is gone: entries
+// in one inbox, questions and answers in the other. These do not wait behind
+// the entries of a member that sends without end.
+func (c *Cluster) receiveFrom(p *peer, in *inbox) {
 	for {
 		select {
 		case <-p.ctx.Done():
 			return
-		case <-p.in.wake:
+		case <-in.wake:
 		}
 		var done acks
 		d := c.decoders.Get().(*decoder)
 		for p.ctx.Err() == nil {
-			f, ok := p.in.take()
+			f, ok := in.take()
 			if !ok {
 				break
 			}
