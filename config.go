@@ -43,7 +43,7 @@ type Config struct {
 	SyncInterval time.Duration // anti-entropy
 	MaxClockSkew time.Duration // how far ahead of this host's clock a timestamp may be
 
-	TombstoneMinAge time.Duration // how long a delete is remembered at least; the same on all members, 20 s or more
+	TombstoneMinAge time.Duration // how long a delete is remembered at least; the same on all members, 5 s or more
 	ForgetAfter     time.Duration // a member that nobody saw for so long holds no tombstone back; more than TombstoneMinAge
 
 	StateDir    string // where versions survive a restart; empty: nowhere
@@ -170,7 +170,7 @@ func (c Config) Validate() error {
 }
 
 const (
-	minTombstoneAge = 20 * time.Second
+	minTombstoneAge = 5 * time.Second
 
 	maxMapName  = 64
 	minInterval = 10 * time.Millisecond // more often is a mistake

@@ -27,9 +27,9 @@ type Member struct {
 	Differ        []string  `json:"differ"` // maps whose digests differed at LastSync
 }
 
-// heldBackWorry is how much older than needs be deletes are before it is told
-// for whom they wait: exchanges take their time.
-const heldBackWorry = time.Minute
+// heldBackRounds is by how many rounds of anti-entropy deletes are older than
+// needs be before it is told for whom they wait.
+const heldBackRounds = 3
 
 // MapStatus is one map as this member holds it. The JSON names are a contract.
 type MapStatus struct {
@@ -150,7 +150,7 @@ func (n *Node) mapStatus(b *boundMap, refused string) MapStatus {
 	if floor := p.Floor(); floor > 0 {
 		s.Floor = time.Unix(0, floor).UTC()
 	}
-	if stable, _, last := p.Stable(wall, n.config.ForgetAfter); stable < wall-int64(n.config.TombstoneMinAge+heldBackWorry) {
+	if stable, _, last := p.Stable(wall, n.config.ForgetAfter); stable < wall-int64(n.config.TombstoneMinAge+promiseLag+heldBackRounds*n.config.SyncInterval) {
 		if s.HeldBackBy = last; last == n.config.Node && len(n.unmet) > 0 {
 			s.HeldBackBy = "seed " + n.unmet[0]
 		}

@@ -10,10 +10,10 @@ import (
 
 // outGrace is how much later than it went out a member may have been seen
 // without counting as back: those who see it do not hear of it at once.
-const outGrace = int64(10 * time.Second)
+const outGrace = int64(3 * time.Second)
 
 // silence is after how long a member that nobody heard is what the others wait for.
-const silence = 30 * time.Second
+const silence = 10 * time.Second
 
 // maxMarks bounds the members that a Progress remembers; of those that count no
 // more, the ones that went longest ago are forgotten first.

@@ -23,6 +23,7 @@ type replica struct {
 	block   chan struct{}                 // Merge waits for it, unless nil
 	merging int                           // calls of Merge that wait
 	merged  int                           // entries
+	slow    time.Duration                 // that Merge takes
 	busy    atomic.Pointer[chan struct{}] // Read waits for it, as for an owner with a batch in hand, unless nil
 }
 
@@ -36,9 +37,12 @@ func newReplica(node string, maps []Map) *replica {
 
 func (r *replica) Merge(ctx context.Context, name string, from Sender, entries []crdt.Entry) (deleted []crdt.Entry, err error) {
 	r.mu.Lock()
-	block := r.block
+	block, slow := r.block, r.slow
 	r.merging++
 	r.mu.Unlock()
+	if slow > 0 {
+		time.Sleep(slow)
+	}
 	if block != nil {
 		select {
 		case <-block:

@@ -4,4 +4,7 @@
 // (cmd/labmap, cmd/labinit). Package test/lab makes the hosts, test/stage puts
 // the agent on them, and test/need decides whether a test that needs a
 // capability may skip.
+//
+// MAPGOSSIP_CHURN=60s,5000 makes TestChurn as long and as hard as what agents
+// must bear: each host cut off for that long, and that many writes a second.
 package test

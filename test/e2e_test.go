@@ -21,7 +21,7 @@ import (
 )
 
 // patience bounds waits for what must happen; emulation is slow.
-const patience = 90 * time.Second
+const patience = 4 * time.Minute
 
 // world is the lab that all tests share: three hosts, three kernels.
 type world struct {
@@ -111,10 +111,11 @@ func together(t *testing.T, commands map[*lab.Host]string) {
 
 // agent is one that runs on a host.
 type agent struct {
-	host *lab.Host
-	cmd  *lab.Cmd
-	log  *stage.Log
-	told sync.Once
+	host   *lab.Host
+	cmd    *lab.Cmd
+	log    *stage.Log
+	told   sync.Once
+	killed bool
 }
 
 // startAgent starts one with the given arguments; it is stopped when t ends,
@@ -151,11 +152,23 @@ func (a *agent) terminate(t *testing.T) {
 	})
 }
 
+// kill ends the agent as a crash does.
+func (a *agent) kill(t *testing.T) {
+	t.Helper()
+	a.told.Do(func() {
+		a.killed = true
+		if err := a.cmd.Kill(); err != nil {
+			t.Errorf("kill the agent on %s: %v", a.host.Name(), err)
+		}
+	})
+	_ = a.cmd.Wait() // says that it was killed
+}
+
 // stop ends the agent as an operator does; exit code 0 is wanted.
 func (a *agent) stop(t *testing.T) {
 	t.Helper()
 	a.terminate(t)
-	if err := a.cmd.Wait(); err != nil {
+	if err := a.cmd.Wait(); err != nil && !a.killed {
 		t.Errorf("the agent on %s: %v", a.host.Name(), err)
 	}
 }
@@ -207,11 +220,17 @@ type mapState struct {
 	PendingApply int `json:"pending_apply"`
 	Unsettled    int
 	Error        string
-	Counters     struct {
-		Captured, Own, Failed, Dropped, Missed, Local, Remote, Applied, Echoes uint64
-		SettleStamps                                                           uint64 `json:"settle_stamps"`
-		ScanFound                                                              uint64 `json:"scan_found"`
-	}
+	Floor        time.Time
+	HeldBackBy   string `json:"held_back_by"`
+	Counters     counters
+}
+
+type counters struct {
+	Captured, Own, Failed, Dropped, Missed, Local, Remote, Applied, Echoes uint64
+	Scans, Collected, Deleted                                              uint64
+	SettleStamps                                                           uint64 `json:"settle_stamps"`
+	ScanFound                                                              uint64 `json:"scan_found"`
+	FutureTimes                                                            uint64 `json:"future_times"`
 }
 
 func (a *agent) state(t *testing.T) mapState {
@@ -227,6 +246,7 @@ func (a *agent) state(t *testing.T) mapState {
 type cluster struct {
 	t      *testing.T
 	pin    string
+	args   [3]string
 	agents [3]*agent
 }
 
@@ -249,7 +269,8 @@ func newCluster(t *testing.T, keyBytes, valueBytes, entries int, args string) *c
 		if i > 0 {
 			join = " --join " + shared.hosts[0].Name()
 		}
-		c.agents[i] = startAgent(t, h, "--map "+c.pin+" --sync-interval 1s --cluster "+clusterName(t)+join+" "+args)
+		c.args[i] = "--map " + c.pin + " --sync-interval 1s --cluster " + clusterName(t) + join + " " + args
+		c.start(i)
 	}
 	t.Cleanup(func() { // all at once: the agents' own cleanups then find them stopping
 		for _, a := range c.agents {
@@ -261,6 +282,9 @@ func newCluster(t *testing.T, keyBytes, valueBytes, entries int, args string) *c
 	}
 	return c
 }
+
+// start starts the agent of a host, for the first time or again.
+func (c *cluster) start(i int) { c.agents[i] = startAgent(c.t, shared.hosts[i], c.args[i]) }
 
 // equal waits until all three kernel maps and all digests are the same, nothing
 // is in doubt any more, and the map has that many elements (-1: any number).

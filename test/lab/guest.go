@@ -10,8 +10,9 @@ import (
 const qemu = "qemu-system-x86_64"
 
 // guestCommand is QEMU with one disk-less machine: kernel, initramfs, serial console,
-// control port and network card.
-func guestCommand(p plan, image guestImage) *exec.Cmd {
+// control port and network card. kilohertz is its time stamp counter's frequency,
+// 0 if unknown.
+func guestCommand(p plan, image guestImage, kilohertz int) *exec.Cmd {
 	line := append([]string{
 		"console=ttyS0", "quiet", "loglevel=4",
 		"panic=-1", "oops=panic", // a kernel that is broken ends QEMU at once (with -no-reboot)
@@ -20,6 +21,9 @@ func guestCommand(p plan, image guestImage) *exec.Cmd {
 		"random.trust_cpu=on", // getrandom(2) does not wait for entropy
 		"8250.nr_uarts=1",
 	}, p.settings...)
+	if kilohertz > 0 {
+		line = append(line, "tsc_early_khz="+strconv.Itoa(kilohertz))
+	}
 	host := p.prefix.Addr().As4()
 	return exec.Command(findTool(qemu),
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",

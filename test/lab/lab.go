@@ -107,7 +107,9 @@ func (l *Lab) plan(ctx context.Context, c Config, init string) ([]plan, error) {
 		names = append(names, h.Name+"="+addr.String())
 	}
 	images := make(map[string]guestImage) // by series
+	frequency := 0
 	if l.mode == Guests {
+		frequency = kilohertz()
 		var err error
 		if images, err = buildImages(ctx, c, init, l.folder); err != nil {
 			return nil, err
@@ -117,7 +119,7 @@ func (l *Lab) plan(ctx context.Context, c Config, init string) ([]plan, error) {
 		p := &plans[i]
 		p.settings = []string{"lab.name=" + p.Name, "lab.addr=" + p.prefix.String(), "lab.hosts=" + strings.Join(names, ",")}
 		if l.mode == Guests {
-			p.command = guestCommand(*p, images[p.Kernel])
+			p.command = guestCommand(*p, images[p.Kernel], frequency)
 		} else {
 			p.command = namespaceCommand(*p, init)
 		}

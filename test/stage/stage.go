@@ -64,7 +64,7 @@ func Files(ctx context.Context, folder string, progress io.Writer) (map[string]s
 // Open installs what is missing, builds, and starts a lab of hosts, with extra
 // files beside the usual ones.
 func Open(ctx context.Context, folder string, progress io.Writer, extra map[string]string, hosts ...lab.HostConfig) (*lab.Lab, error) {
-	programs := []string{"bpftool", "setpriv"}
+	programs := []string{"bpftool", "setpriv", "busybox"}
 	if err := lab.Install(ctx, progress, programs...); err != nil {
 		return nil, err
 	}

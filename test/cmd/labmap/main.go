@@ -39,6 +39,8 @@ const usage = `usage: labmap COMMAND ARGUMENTS
   freeze PIN                               refuse writes from user space from now on
   send ADDRESS FIRSTPORT PORTS SOURCES     a UDP packet from SOURCES ports to each port
   hash PIN HEXKEY                          print the checksum of one value
+  churn PIN WRITER KEYS SHARED RATE        write to own and shared keys until SIGTERM; print what was left where
+  dump PIN                                 print all elements
 `
 
 func main() {
@@ -161,6 +163,11 @@ func run(args []string, out io.Writer) error {
 	case "hash":
 		key := a.bytes()
 		do = func() error { return hash(out, m, key) }
+	case "churn":
+		writer, keys, shared, rate := a.number(), a.number(), a.number(), a.number()
+		do = func() error { return runChurn(out, os.Stderr, m, writer, keys, shared, rate) }
+	case "dump":
+		do = func() error { return dump(out, m) }
 	default:
 		return errors.New(usage)
 	}
