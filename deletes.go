@@ -15,7 +15,7 @@ const (
 	// processing of records may be late by as much.
 	promiseLag = 5 * time.Second
 	// maxPromise is how far ahead of this host's clock others are believed that it
-	// made a promise in an earlier run.
+	// made a promise in an earlier run, if no other clock agrees with this one.
 	maxPromise = 24 * time.Hour
 	// floorSteps is in how many steps a tombstone's least age is cut: so often
 	// is the store searched for those that can go.
@@ -40,8 +40,10 @@ func (n *Node) tend() {
 	// A promise binds, also if the clock turns out to be wrong: as long as nobody
 	// else's agrees, it is not ahead of what the floor asks for.
 	lag := n.config.TombstoneMinAge
+	// Right after the start nobody is there yet.
+	mayDrop := boot-n.began >= int64(crowdedAge)
 	for _, b := range n.maps {
-		if b.crowded() {
+		if mayDrop && b.crowded() {
 			lag = min(lag, crowdedAge)
 		}
 	}
@@ -52,8 +54,12 @@ func (n *Node) tend() {
 	if n.upto == 0 { // not a record yet, and not the news that there is none
 		promise = n.promise
 	}
-	if n.promise != 0 && !n.time.confirmed() { // a clock that jumps ahead does not bind us
+	switch { // a clock that is ahead, and is mended, does not bind us
+	case n.time.confirmed():
+	case n.promise != 0:
 		promise = min(promise, n.promise+2*(boot-n.promised))
+	case boot-n.began < int64(lag):
+		promise = 0
 	}
 	n.promise, n.promised = max(n.promise, promise, 0), boot
 	ready, _ := n.cluster.Ready()
@@ -64,7 +70,7 @@ func (n *Node) tend() {
 	waits := !ready || len(n.unmet) > 0
 	for _, b := range n.maps {
 		if b.imported {
-			n.tendMap(b, wall, waits)
+			n.tendMap(b, wall, waits, mayDrop && b.crowded())
 		}
 	}
 }
@@ -77,8 +83,8 @@ func (b *boundMap) crowded() bool {
 }
 
 // tendMap does it for one map. waits: nothing is let go of for those who never
-// were members, but are to be (seeds).
-func (n *Node) tendMap(b *boundMap, wall int64, waits bool) {
+// were members, but are to be (seeds). crowded: for nobody who is not there.
+func (n *Node) tendMap(b *boundMap, wall int64, waits, crowded bool) {
 	alive, left := n.cluster.Taking(b.Name)
 	p := b.store.Progress()
 	for member, at := range left {
@@ -91,7 +97,7 @@ func (n *Node) tendMap(b *boundMap, wall int64, waits bool) {
 		}
 	}
 	age := n.config.TombstoneMinAge
-	if b.crowded() {
+	if crowded {
 		age, waits = min(age, crowdedAge), false
 		for _, m := range p.Report().Marks {
 			if _, there := alive[m.Member]; m.Member != n.config.Node && p.Counts(m.Member, wall, n.config.ForgetAfter) && !there {
@@ -100,6 +106,9 @@ func (n *Node) tendMap(b *boundMap, wall int64, waits bool) {
 				p.Remove(m.Member, wall)
 			}
 		}
+	}
+	if n.time.confirmed() {
+		p.Sober(wall)
 	}
 	p.Tend(n.config.Node, wall, n.promise, heard, n.config.ForgetAfter, waits)
 	b.tended(n.promise)
@@ -115,9 +124,13 @@ func (n *Node) tendMap(b *boundMap, wall int64, waits bool) {
 // learn takes over what another member told of its progress.
 func (n *Node) learn(b *boundMap, r crdt.Report, complete bool) {
 	wall := n.wall(n.kernel.Now())
+	believed := wall + int64(maxPromise)
+	if n.time.confirmed() { // nobody with such a clock believed more
+		believed = wall + int64(n.config.MaxClockSkew)
+	}
 	for _, m := range r.Marks {
 		if m.Member == n.config.Node { // what an earlier run promised, if that is forgotten here
-			n.promise = max(n.promise, min(m.Has, wall+int64(maxPromise)))
+			n.promise = max(n.promise, min(m.Has, believed))
 		}
 	}
 	b.store.Learn(r, complete, wall, b.busy)
@@ -134,6 +147,11 @@ func (m *mirror) tended(promise int64) {
 func (m *mirror) busy(slot crdt.Slot) bool {
 	if m.keys.waits(slot) {
 		return true
+	}
+	if m.restored != nil {
+		if _, doubtful := m.restored.keys[slot]; doubtful {
+			return true // only the first scan tells what the kernel has
+		}
 	}
 	m.keys.clear(slot)
 	return false

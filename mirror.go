@@ -259,7 +259,7 @@ func (m *mirror) applied(ops []mapwatch.Op, slots []crdt.Slot, start, end int64)
 }
 
 // takeTurned returns the entries that the kernel refused, or took after having
-// refused them, once. The slice is valid until the next call of applied.
+// refused them, or will not get at all, once. The slice is valid until the next call of applied.
 func (m *mirror) takeTurned() []crdt.Slot {
 	turned := m.turned
 	m.turned = m.turned[:0]

@@ -8,8 +8,9 @@ import (
 // restored is what a mirror must know, until the kernel's map was read for the
 // first time, of the run before.
 type restored struct {
-	same bool // it is the kernel map of that run; else it holds what nobody knows of
-	keys map[crdt.Slot]restoredKey
+	floor int64 // of the map
+	same  bool  // it is the kernel map of that run; else it holds what nobody knows of
+	keys  map[crdt.Slot]restoredKey
 }
 
 // restoredKey is of a key whose entry the kernel may not hold, because an apply
@@ -20,9 +21,9 @@ type restoredKey struct {
 }
 
 // beginRestore says that entries of an earlier run follow. same: the kernel's
-// map is the one of that run.
-func (m *mirror) beginRestore(same bool) {
-	m.restored = &restored{same: same, keys: make(map[crdt.Slot]restoredKey)}
+// map is the one of that run. floor is that of its Progress.
+func (m *mirror) beginRestore(same bool, floor int64) {
+	m.restored = &restored{same: same, floor: floor, keys: make(map[crdt.Slot]restoredKey)}
 }
 
 // restore merges one entry of an earlier run.
@@ -31,8 +32,10 @@ func (m *mirror) restore(e state.SavedEntry) error {
 	if err != nil || !won {
 		return err
 	}
-	// What this member stamped, the kernel had already.
-	if m.restored.same && (e.Waiting || len(e.Priors) > 0 && e.Version.Member != m.member) {
+	// What this member stamped, the kernel had already; a tombstone as old as the
+	// floor is what others told of an entry that this member had stamped.
+	told := e.Deleted && e.Version.Time.Wall <= m.restored.floor
+	if m.restored.same && (e.Waiting || len(e.Priors) > 0 && (told || e.Version.Member != m.member)) {
 		priors := make([]state.Content, len(e.Priors))
 		for i, p := range e.Priors {
 			priors[i] = state.Content{Value: append([]byte(nil), p.Value...), Absent: p.Absent}
@@ -64,5 +67,8 @@ func (m *mirror) outdated(slot crdt.Slot, found content) bool {
 	}
 	m.keys.wait(slot, found.fingerprint(m.seed))
 	m.queue(slot)
+	if !m.applies { // it stays so: the next run must know
+		m.turned = append(m.turned, slot)
+	}
 	return true
 }

@@ -85,7 +85,8 @@ type boundMap struct {
 	index     int
 	kernel    mapwatch.Map
 	shape     mapwatch.Shape
-	imported  bool // the first scan is done
+	imported  bool     // the first scan is done
+	kept      *mapNote // what was restored, until then
 	scanning  bool
 	rescan    bool // something was lost: scan as soon as the present scan is over
 	lastScan  time.Time
@@ -133,6 +134,7 @@ func New(config Config) (_ *Node, err error) {
 		n.owned = true
 	}
 	n.began = n.kernel.Now()
+	n.promised = n.began
 	if err := n.openMaps(); err != nil {
 		return nil, err
 	}
@@ -306,8 +308,10 @@ func (n *Node) Close() error {
 			close(n.done) // no owner will
 		}
 		if n.cluster != nil {
-			errs = append(errs, n.cluster.Close())
+			errs = append(errs, n.cluster.Close()) // ends Run, if that is under way
 		}
+		<-n.done
+		n.scans.Wait()
 		if n.watch != nil {
 			errs = append(errs, n.watch.Close())
 			n.takeRest()

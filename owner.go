@@ -156,8 +156,10 @@ func (n *Node) writeDue() {
 			start := n.kernel.Now()
 			b.kernel.Apply(ops)
 			b.applied(ops, slots, start, n.kernel.Now())
-			n.journal(b, b.takeTurned())
 		}
+	}
+	for _, b := range n.maps { // when no apply is due any more: see journal
+		n.journal(b, b.takeTurned())
 	}
 }
 
@@ -287,5 +289,5 @@ func (n *Node) importMaps(ctx context.Context) error {
 		_ = n.call(ctx, func() { live, _ = b.store.Len() })
 		n.log.Info("map bound", "map", b.Name, "target", b.Target, "id", b.shape.ID, "entries", live)
 	}
-	return nil
+	return n.call(ctx, n.writeNote) // which maps have the entries
 }

@@ -30,7 +30,7 @@ type mapNote struct {
 	Type       string      `json:"type"`
 	KeyBytes   int         `json:"key_bytes"`
 	ValueBytes int         `json:"value_bytes"`
-	Boot       string      `json:"boot"` // which run of the kernel had the map,
+	Boot       string      `json:"boot"` // which run of the kernel had the map, empty before it was read,
 	ID         uint32      `json:"id"`   // and under which number
 	Progress   crdt.Report `json:"progress"`
 }
@@ -84,7 +84,8 @@ func (n *Node) openState() error {
 	var kept note
 	if saved.Meta != nil {
 		if err := json.Unmarshal(saved.Meta, &kept); err != nil {
-			return fmt.Errorf("read what the state directory says of maps and members: %w", err)
+			n.log.Error("started without the saved state: what it says of maps and members cannot be read", "error", err)
+			kept = note{}
 		}
 	}
 	n.known = kept.Known
@@ -106,10 +107,13 @@ func (n *Node) restore(b *boundMap, was mapNote, saved *state.Saved) error {
 		return nil
 	}
 	same := was.ID == b.shape.ID && was.Boot != "" && was.Boot == n.kernel.Boot()
-	b.beginRestore(same)
-	highest := crdt.Timestamp{}
+	b.beginRestore(same, was.Progress.Floor)
+	highest, misfits := crdt.Timestamp{}, 0
 	for e := range saved.Entries(b.Name) {
-		if err := b.restore(e); err != nil {
+		if err := b.restore(e); errors.Is(err, crdt.ErrShape) {
+			misfits++ // the map had another shape once, and no snapshot was made since
+			continue
+		} else if err != nil {
 			return fmt.Errorf("restore entry of map %s: %w", b.Name, err)
 		}
 		if e.Version.Member == n.config.Node && e.Version.Time.Compare(highest) > 0 {
@@ -122,7 +126,11 @@ func (n *Node) restore(b *boundMap, was mapNote, saved *state.Saved) error {
 	}
 	n.promise = max(n.promise, b.store.Progress().Has(n.config.Node))
 	b.tended(n.promise)
+	b.kept = &was
 	live, tombstones := b.store.Len()
+	if misfits > 0 {
+		n.log.Warn("left out saved entries of another shape", "map", b.Name, "entries", misfits)
+	}
 	n.log.Info("state restored", "map", b.Name, "entries", live, "tombstones", tombstones, "same_kernel_map", same)
 	return nil
 }
@@ -133,7 +141,7 @@ func (n *Node) journal(b *boundMap, slots []crdt.Slot) {
 	if n.disk == nil || len(slots) == 0 {
 		return
 	}
-	n.disk.dir.Settled() // one turn of the owner after the other: no apply is under way
+	n.settled() // one turn of the owner after the other: no apply is under way
 	n.disk.unsettled = true
 	for _, slot := range slots {
 		if e, known := b.store.At(slot); known {
@@ -141,6 +149,18 @@ func (n *Node) journal(b *boundMap, slots []crdt.Slot) {
 		}
 	}
 	n.flushState()
+}
+
+// settled writes down that the kernel holds all entries but those that wait.
+// Before a map's first scan is done nobody knows: the run before may have ended
+// during an apply.
+func (n *Node) settled() {
+	for _, b := range n.maps {
+		if !b.imported {
+			return
+		}
+	}
+	n.disk.dir.Settled()
 }
 
 func (n *Node) flushState() {
@@ -158,7 +178,7 @@ func (n *Node) keep(ctx context.Context) {
 	now := n.config.Now()
 	if k.unsettled {
 		k.unsettled = false
-		k.dir.Settled()
+		n.settled()
 		n.flushState()
 	}
 	if now.Sub(k.noted) >= noteInterval || now.Before(k.noted) {
@@ -202,14 +222,24 @@ func (n *Node) writeNote() {
 	n.known = n.cluster.Known()
 	kept := note{Known: n.known, Maps: make(map[string]mapNote, len(n.maps))}
 	for _, b := range n.maps {
-		kept.Maps[b.Name] = mapNote{b.shape.Type, b.shape.KeyBytes, b.shape.ValueBytes, n.kernel.Boot(), b.shape.ID, b.store.Progress().Report()}
+		if !b.imported && b.kept != nil {
+			// The kernel's map was not compared with the entries yet, and a new one is
+			// not filled: said to be theirs, what it lacks would pass for deleted.
+			kept.Maps[b.Name] = *b.kept
+			continue
+		}
+		boot := ""
+		if b.imported { // else it holds what no entry tells of, of unknown age
+			boot = n.kernel.Boot()
+		}
+		kept.Maps[b.Name] = mapNote{b.shape.Type, b.shape.KeyBytes, b.shape.ValueBytes, boot, b.shape.ID, b.store.Progress().Report()}
 	}
 	text, err := json.Marshal(kept)
 	if err != nil {
 		n.log.Error("write state", "error", err) // numbers and names: never
 		return
 	}
-	n.disk.dir.Settled()
+	n.settled()
 	n.disk.dir.Meta(text)
 	n.flushState()
 }

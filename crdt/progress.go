@@ -168,6 +168,16 @@ func (p *Progress) Tend(self string, now, promise int64, heard map[string]int64,
 	p.trim()
 }
 
+// Sober takes back what this host's clock, when it was ahead, said of times: now
+// is by a clock that other members confirm. Else a member that was seen in the
+// future would count until then, removed or not.
+func (p *Progress) Sober(now int64) {
+	for _, m := range p.marks {
+		m.Told, m.Seen = min(m.Told, now), min(m.Seen, now)
+		m.Out, m.Fence = min(m.Out, now), min(m.Fence, now)
+	}
+}
+
 // Remove notes that a member left or was removed: it counts no more until it is
 // seen again.
 func (p *Progress) Remove(member string, now int64) {

@@ -15,8 +15,8 @@ func (s *Store) Resume(r Report, busy func(Slot) bool) {
 }
 
 // Raise moves the floor up (a lower one changes nothing): the tombstones at or
-// below it are buried, and those that busy does not hold are removed. It looks
-// at every record, some 5 ms for a million.
+// below it are buried, and Clear begins to remove them. It looks at every record,
+// some 5 ms for a million, and touches each that it buries, some 100 ns.
 func (s *Store) Raise(floor int64, busy func(Slot) bool) {
 	if floor <= s.progress.floor {
 		return
@@ -37,11 +37,18 @@ func (s *Store) Raise(floor int64, busy func(Slot) bool) {
 	s.Clear(busy)
 }
 
-// Clear removes the buried tombstones that busy does not hold. A removed key's
-// slot will be another key's.
+// clearLimit bounds how many tombstones one Clear removes: some 20 ms.
+const clearLimit = 64 << 10
+
+// Clear removes buried tombstones that busy does not hold, at most 65536; Buried
+// tells whether there are more. A removed key's slot will be another key's.
 func (s *Store) Clear(busy func(Slot) bool) {
-	kept := s.graves[:0]
-	for _, slot := range s.graves {
+	kept, most := s.graves[:0], s.collected+clearLimit
+	for i, slot := range s.graves {
+		if s.collected == most {
+			kept = append(kept, s.graves[i:]...)
+			break
+		}
 		r := s.record(uint32(slot))
 		switch {
 		case r.unused() || !s.buried(r): // written anew since, or named twice
@@ -81,10 +88,11 @@ func (s *Store) remove(i uint32) {
 }
 
 // Learn takes over a report (Progress.Learn) and raises the floor to that of the
-// report, if the store has all that this one speaks of. busy is as for Raise.
+// report, if the store has all that this one speaks of. A floor after now is that
+// of a member with a wrong clock: nothing could be stamped above it. busy is as for Raise.
 func (s *Store) Learn(r Report, complete bool, now int64, busy func(Slot) bool) {
 	s.progress.Learn(r, complete, now)
-	if r.Floor > s.progress.floor && s.progress.Reaches(r) {
+	if r.Floor > s.progress.floor && r.Floor <= now && s.progress.Reaches(r) {
 		s.Raise(r.Floor, busy)
 	}
 }

@@ -240,8 +240,14 @@ func (c *Cluster) handle(p *peer, f parcel, d *decoder, done *acks) {
 // merge passes a batch to the replica. What is left out is counted; it is
 // acknowledged all the same, since sending it again would not help.
 func (c *Cluster) merge(p *peer, b batch) {
+	incomplete := func() { // a session must not pass for complete without it
+		if b.Session != 0 {
+			p.withSession(b.Session, func(s *session) { s.cancel(errors.New("a batch was not merged")) })
+		}
+	}
 	spec := c.exchanged(p, b.Map, b.KeyBytes, b.ValueBytes)
 	if spec == nil {
+		incomplete()
 		if c.maps[b.Map] == nil {
 			c.counters.unknownMaps.Add(1)
 			return
@@ -252,6 +258,7 @@ func (c *Cluster) merge(p *peer, b batch) {
 	}
 	deleted, err := c.replica.Merge(p.ctx, b.Map, Sender{p.Node, !p.ready.Load()}, b.Entries)
 	if err != nil {
+		incomplete()
 		if p.ctx.Err() == nil {
 			c.counters.mergeErrors.Add(1)
 			c.log.Debug("batch not merged", "map", b.Map, "member", p.Node, "error", err)

@@ -24,6 +24,7 @@ type replica struct {
 	merging int                           // calls of Merge that wait
 	merged  int                           // entries
 	slow    time.Duration                 // that Merge takes
+	failing error                         // what Merge returns, unless nil
 	busy    atomic.Pointer[chan struct{}] // Read waits for it, as for an owner with a batch in hand, unless nil
 }
 
@@ -52,6 +53,9 @@ func (r *replica) Merge(ctx context.Context, name string, from Sender, entries [
 	r.mu.Lock()
 	r.merging--
 	defer r.mu.Unlock()
+	if r.failing != nil {
+		return nil, r.failing
+	}
 	var fresh []crdt.Slot
 	for _, e := range entries {
 		slot, changed, err := r.stores[name].Merge(e)
