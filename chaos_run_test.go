@@ -294,6 +294,11 @@ func (c *chaosRun) early(h *chaosHost, key string, e crdt.Entry) error {
 	if c.ahead() > 0 || c.trouble > c.forget-c.patience() || !c.broken.IsZero() && c.trouble+time.Since(c.broken) > c.forget-c.patience() {
 		return nil
 	}
+	for _, author := range c.hosts {
+		if chaosID(author.index) == e.Version.Member && !author.out.IsZero() && e.Version.Time.Wall > author.out.Add(-chaosSlack).UnixNano() {
+			return nil // it came when its author was back, below the floor: it goes by way of what it deleted
+		}
+	}
 	for _, other := range c.hosts {
 		if other == h || other.agent == nil || other.agent.leaving || other.store() == nil {
 			continue
