@@ -280,7 +280,9 @@ func (y *chaosHistory) judge(key string, k *chaosKey, final *crdt.Entry) error {
 		if k.best != nil && !(chaosFeatures.collection && k.best.Deleted) {
 			return fmt.Errorf("lost: key %x had version %v of %s, and nobody knows it", key, k.best.Version.Time, k.best.Version.Member)
 		}
-	} else if k.best != nil && final.Compare(*k.best) < 0 {
+	} else if k.best != nil && final.Compare(*k.best) < 0 &&
+		// What is found in a map loses to what the cluster knows, and it knows no tombstone that it collected.
+		!(final.Version.Time.Wall == 0 && k.best.Deleted && k.collected != nil) {
 		return fmt.Errorf("went back: key %x had version %v of %s (deleted: %t), and has %v of %s (deleted: %t)", key,
 			k.best.Version.Time, k.best.Version.Member, k.best.Deleted, final.Version.Time, final.Version.Member, final.Deleted)
 	}
