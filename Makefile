@@ -28,7 +28,8 @@ build: ## bin/mapgossip, static
 demo: ## three hosts with three kernels keep one map the same, before your eyes
 	@$(GO) run ./test/cmd/demo
 
-test: test-unit test-explore test-lab test-e2e ## all tests, on this kernel and on others in emulated machines (as root)
+test: test-unit test-lab ## all tests, on this kernel and on others in emulated machines (as root)
+	@$(MAKE) --no-print-directory -j2 test-explore test-e2e # the one computes, the other mostly waits
 
 test-unit: # every package under the race detector; map syscalls on this kernel
 	MAPGOSSIP_NO_SKIP=$(NO_SKIP) $(GO) test -race ./...
