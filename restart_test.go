@@ -253,3 +253,23 @@ func TestDeletedRightAfter(t *testing.T) {
 		}
 	})
 }
+
+// TestKnownMembersSurvive: a member without seeds finds the others again.
+func TestKnownMembersSurvive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, simnet.Link{Delay: time.Millisecond})
+		a, b := r.startLasting(0), r.startLasting(1)
+		pass(10 * time.Second)
+		a.down(true)
+		b.down(true)
+		b.config.Join = nil
+		a.up()
+		b.up()
+		pass(15 * time.Second)
+		for _, l := range []*lasting{a, b} {
+			if members := l.Members(); len(members) != 2 || members[1].State != "alive" {
+				t.Errorf("%s sees %+v, want the other one", l.config.Node, members)
+			}
+		}
+	})
+}
