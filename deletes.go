@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mapgossip/mapgossip/crdt"
+	"github.com/mapgossip/mapgossip/gossip"
 )
 
 const (
@@ -193,9 +194,14 @@ func (n *Node) Remove(ctx context.Context, member string) error {
 	return err
 }
 
-// dubious reports whether an entry that a member found in its map may have been
-// deleted while the member was given up on: it does not know, and nobody else does.
-func (m *mirror) dubious(from string, e *crdt.Entry) bool {
-	_, known := m.store.Find(e.Key)
-	return !known && e.Version.Member == from && m.store.Progress().GaveUp(from)
+// offered is remote for an entry that a member sent. ErrDeleted also for what the
+// member found in its map at its start, if nobody knows the key and the member was
+// given up on before: it may have been deleted and forgotten since.
+func (m *mirror) offered(e *crdt.Entry, from gossip.Sender, now int64) (crdt.Slot, bool, error) {
+	if from.Joining && e.Version.Time.Wall == 0 && e.Version.Member == from.Node && m.store.Progress().GaveUp(from.Node) {
+		if _, known := m.store.Find(e.Key); !known {
+			return 0, false, crdt.ErrDeleted
+		}
+	}
+	return m.remote(*e, now)
 }

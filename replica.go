@@ -55,12 +55,7 @@ func (n *Node) merge(b *boundMap, from gossip.Sender, entries []crdt.Entry) (del
 			b.futures.note(e.Version.Member, now, e.Version.Time.Wall)
 			continue
 		}
-		slot, won, err := crdt.Slot(0), false, error(nil)
-		if from.Joining && e.Version.Time.Wall == 0 && b.dubious(from.Node, e) {
-			err = crdt.ErrDeleted
-		} else {
-			slot, won, err = b.remote(*e, now)
-		}
+		slot, won, err := b.offered(e, from, now)
 		if errors.Is(err, crdt.ErrDeleted) {
 			deleted = append(deleted, crdt.Entry{Key: bytes.Clone(e.Key), Version: e.Version, Deleted: true})
 			continue
