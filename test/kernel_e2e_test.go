@@ -21,7 +21,7 @@ func TestKernels(t *testing.T) {
 	for _, h := range hosts {
 		t.Run(h.Kernel(), func(t *testing.T) {
 			t.Parallel()
-			c := h.Command(t.Context(), "mapwatch.test", "-test.v", "-test.timeout=4m")
+			c := h.Command(t.Context(), "mapwatch.test", "-test.v", "-test.timeout=8m")
 			c.Env = []string{"MAPGOSSIP_NO_SKIP=1"}
 			out, err := c.CombinedOutput()
 			passed := strings.Count(string(out), "--- PASS")
