@@ -80,7 +80,7 @@ func TestLeaveInTime(t *testing.T) {
 				if !story.handed {
 					return
 				}
-				pass(10 * time.Second)
+				pass(time.Minute) // where the news got lost, until memberlist gives up on who left
 				for _, n := range stay {
 					if slices.Contains(stay[:story.hang], n) {
 						continue
