@@ -231,7 +231,8 @@ func (c *Cluster) question(ctx context.Context, p *peer) (differ []string, joine
 
 // compare notes and returns the names of the common maps whose digests differ,
 // or whose floors do, for then digests say nothing. What the member told of its
-// Progress is learned first: the floor may move. An error when a digest is not to be had on one of the sides.
+// Progress is learned first: the floor may move. An error when a digest is not
+// to be had on one of the sides.
 func (c *Cluster) compare(ctx context.Context, p *peer, theirs state) ([]string, error) {
 	var differ []string
 	for _, m := range theirs.Maps {

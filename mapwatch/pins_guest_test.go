@@ -1,5 +1,7 @@
 //go:build guest
 
+// What outlives a watch is one story with one set of tools: it stays in one file.
+
 package mapwatch
 
 import (

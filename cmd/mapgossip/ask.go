@@ -20,13 +20,7 @@ func askCommand(name string) func(context.Context, []string, environment, io.Wri
 		if err := s.parse(args, env); err != nil {
 			return err
 		}
-		at, err := parseEndpoint(s.text("http"))
-		if err == nil && at.off() {
-			err = errors.New("want the address of an agent: HOST:PORT or unix:PATH")
-		}
-		if err != nil {
-			s.fault("http", s.text("http"), "%w", err)
-		}
+		at := s.agent()
 		format := s.oneOf("output", "table", "json")
 		if len(s.faults) > 0 {
 			return usage(errors.Join(s.faults...))
@@ -122,4 +116,16 @@ func writeMaps(w io.Writer, maps []mapgossip.MapStatus) {
 			fmt.Fprintf(w, "%s: %s\n", m.Name, m.Error)
 		}
 	}
+}
+
+// agent reads where the agent that is asked listens.
+func (s *settings) agent() endpoint {
+	at, err := parseEndpoint(s.text("http"))
+	if err == nil && at.off() {
+		err = errors.New("want the address of an agent: HOST:PORT or unix:PATH")
+	}
+	if err != nil {
+		s.fault("http", s.text("http"), "%w", err)
+	}
+	return at
 }
