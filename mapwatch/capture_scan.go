@@ -59,6 +59,11 @@ func (w *scanWatch) Mode() Mode        { return ModeScan }
 func (w *scanWatch) Reason() string    { return w.reason }
 func (w *scanWatch) Counts(int) Counts { return Counts{} }
 
+func (w *scanWatch) Capture(int) (Mode, string) { return ModeScan, w.reason }
+
+// Replace implements Watch: there is nothing to follow.
+func (w *scanWatch) Replace(int, Map) error { return nil }
+
 func (w *scanWatch) Close() error {
 	w.close.Do(func() { close(w.quit) })
 	<-w.ended

@@ -4,6 +4,7 @@ package mapwatch
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -66,6 +67,14 @@ func startHookWatch(h *Host, c *capture, shapes []Shape, p *pins, options Option
 func (w *hookWatch) Batches() <-chan Batch { return w.batches }
 func (w *hookWatch) Mode() Mode            { return w.capture.mode }
 func (w *hookWatch) Reason() string        { return w.reason }
+
+// Capture implements Watch.
+func (w *hookWatch) Capture(int) (Mode, string) { return w.Mode(), w.Reason() }
+
+// Replace implements Watch.
+func (w *hookWatch) Replace(int, Map) error {
+	return fmt.Errorf("watch another map: %w: start a new Watch", ErrUnsupported)
+}
 
 // Barrier implements Watch. The batch follows within a millisecond or two, or
 // when there is room in Batches.

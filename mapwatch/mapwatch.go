@@ -43,6 +43,11 @@ type Kernel interface {
 	// ErrType, ErrPermission, ErrTarget.
 	Open(target string) (Map, error)
 
+	// Reopen opens what the target of m, which this Kernel opened, leads to now,
+	// to follow a map that was replaced. Errors as for Open, and ErrNotFound while
+	// it still leads to m. Among maps of one name, m does not count.
+	Reopen(m Map) (Map, error)
+
 	// Watch starts to capture the changes of maps opened by this Kernel; a
 	// Change names a map by its index in maps. Blocks for the start-up
 	// self-test (under a second, some seconds under emulation).
@@ -107,6 +112,14 @@ type Shape struct {
 	MaxEntries int
 }
 
+// Types that can be replicated, as Shape.Type names them.
+const (
+	TypeHash    = "hash"
+	TypeLRUHash = "lru_hash"
+	TypeArray   = "array"
+	TypeLPMTrie = "lpm_trie"
+)
+
 // Op is one write of an Apply. Exactly KeyBytes and, unless Delete, ValueBytes long.
 type Op struct {
 	Key    []byte
@@ -166,9 +179,18 @@ type Watch interface {
 	// call, even if it has no change. It does not wait.
 	Barrier()
 	// Mode is what is in force, never ModeAuto; Reason says in words why a
-	// better one is not, and is empty otherwise.
+	// better one is not, and is empty otherwise. Of several maps they tell what
+	// holds for the best one.
 	Mode() Mode
 	Reason() string
+	// Capture is Mode and Reason of one map: with ModeAuto, a map whose type this
+	// kernel cannot hook is left to the scan, and the others are not.
+	Capture(mapIndex int) (Mode, string)
+	// Replace makes the Watch follow m in place of the map that had this index.
+	// What the old one still had in the ring comes, or does not; then m asks for
+	// a rescan. ErrUnsupported if m is of another type, or of other sizes: that
+	// takes a new Watch.
+	Replace(mapIndex int, m Map) error
 	// Counts returns the counters of one map of the watch.
 	Counts(mapIndex int) Counts
 	Close() error
@@ -183,6 +205,9 @@ type Batch struct {
 	// Rescan lists maps (by index, no duplicates) that lost records: only a
 	// scan tells what changed.
 	Rescan []int
+	// Drained lists those of Rescan from which many keys were deleted at once, by
+	// lookup_and_delete_batch, and no record says which.
+	Drained []int
 
 	memory   *batchMemory // of Changes; nil if it is not used again
 	released func()       // called by Release; may be nil
@@ -217,6 +242,7 @@ const (
 	Updated Kind = iota + 1 // Value is what was written
 	Deleted                 // Value is nil
 	Touched                 // the key may have changed: look it up (fentry, or a record too large for the ring)
+	Evicted                 // an LRU map let go of the key to make room; Value is nil
 )
 
 // Change is one captured change. Key and Value are owned by the receiver.
@@ -236,5 +262,6 @@ type Counts struct {
 	Own      uint64 // our applies, recognised and left out
 	Failed   uint64 // operations that failed and changed nothing (fexit only)
 	Dropped  uint64 // records that found the ring full
-	Missed   uint64 // hook runs skipped by the kernel's recursion guard, all maps of the host together
+	Missed   uint64 // changes that no hook saw because the kernel's recursion guard skipped it, all maps of the host together
+	Caught   uint64 // of Captured: by a second program, because the first one was skipped
 }

@@ -37,6 +37,20 @@ func (h *Host) Open(text string) (Map, error) {
 	return m, nil
 }
 
+// Reopen implements Kernel.
+func (h *Host) Reopen(m Map) (Map, error) {
+	old := m.Shape()
+	again, err := h.Open(old.Target)
+	if err != nil {
+		return nil, err
+	}
+	if again.Shape().ID == old.ID {
+		again.Close()
+		return nil, fmt.Errorf("open map %s again: %w: it still leads to map %d", old.Target, ErrNotFound, old.ID)
+	}
+	return again, nil
+}
+
 // newMap takes over fd, also when it fails.
 func (h *Host) newMap(target Target, text string, fd int, readOnly bool) (*hostMap, error) {
 	info, err := bpfMapInfo(fd)

@@ -134,6 +134,20 @@ func (k *Kernel) Open(target string) (mapwatch.Map, error) {
 	return h, nil
 }
 
+// Reopen implements mapwatch.Kernel.
+func (k *Kernel) Reopen(m mapwatch.Map) (mapwatch.Map, error) {
+	old := m.Shape()
+	again, err := k.Open(old.Target)
+	if err != nil {
+		return nil, err
+	}
+	if again.Shape().ID == old.ID {
+		again.Close()
+		return nil, fmt.Errorf("open map %s again: %w: it still leads to map %d", old.Target, mapwatch.ErrNotFound, old.ID)
+	}
+	return again, nil
+}
+
 func (k *Kernel) findLocked(target mapwatch.Target) (*Map, error) {
 	if target.Path != "" {
 		if what, ok := k.others[target.Path]; ok {

@@ -190,6 +190,13 @@ func (w *watch) Barrier()                       { wake(w.barrier) }
 func (w *watch) Mode() mapwatch.Mode            { return w.mode }
 func (w *watch) Reason() string                 { return w.reason }
 
+func (w *watch) Capture(int) (mapwatch.Mode, string) { return w.mode, w.reason }
+
+// Replace implements mapwatch.Watch.
+func (w *watch) Replace(int, mapwatch.Map) error {
+	return fmt.Errorf("watch another map: %w: start a new Watch", mapwatch.ErrUnsupported)
+}
+
 func (w *watch) Counts(mapIndex int) mapwatch.Counts {
 	w.k.mu.Lock()
 	defer w.k.mu.Unlock()
