@@ -17,7 +17,7 @@ const (
 // route is whom this member tells of changes in one map.
 type route struct {
 	peers []*peer
-	relay bool // what others told is passed on too
+	relay bool // what others told is passed on too: the map is filled
 }
 
 // audience chooses who gets a rumor: the one place that knows. peers are the
@@ -57,16 +57,19 @@ func successors(members int) []int {
 }
 
 // route returns whom to tell of changes in the map. It is worked out once for
-// each change of the membership.
+// each change of the membership or of the maps.
 func (c *Cluster) route(spec *Map) route {
 	if all := c.routes.Load(); all != nil {
 		return (*all)[spec]
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	all := make(map[*Map]route, len(c.maps))
-	for _, m := range c.maps {
-		all[m] = audience(c.takersLocked(m), c.name)
+	specs := c.maps.Load().all
+	all := make(map[*Map]route, len(specs))
+	for _, m := range specs {
+		to := audience(c.takersLocked(m), c.name)
+		to.relay = to.relay && c.filled[m.Name]
+		all[m] = to
 	}
 	c.routes.Store(&all)
 	return all[spec]

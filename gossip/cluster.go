@@ -37,7 +37,7 @@ type Replica interface {
 // Sender is a member as a Replica has to know it.
 type Sender struct {
 	Node    string
-	Joining bool // it has had no whole exchange yet in this run
+	Joining bool // it has had no whole exchange of the map yet in this run
 }
 
 // Cluster is this member's side of the network. All methods are safe for
@@ -47,14 +47,13 @@ type Cluster struct {
 	log       *slog.Logger
 	replica   Replica
 	self      meta
-	name      string // memberlist's for this member
-	maps      map[string]*Map
+	name      string                 // memberlist's for this member
+	maps      atomic.Pointer[mapSet] // stored with mu held
 	list      *memberlist.Memberlist
 	transport *transport          // nil with Config.Transport
 	keyring   *memberlist.Keyring // nil without encryption
 	lookup    func(ctx context.Context, host string) ([]netip.Addr, error)
 	packet    int // bytes of a frame that fits one packet
-	inboxSize int // bytes that may wait from one member
 
 	life     sync.Mutex      // memberlist must not leave once it is shut down
 	ctx      context.Context // ends with Close
@@ -72,7 +71,7 @@ type Cluster struct {
 	ready    chan struct{} // closed once Ready is true
 
 	exchanges chan *peer    // exchanges to run soon
-	joining   chan struct{} // holds a token while an exchange of a member that is not ready runs
+	joining   chan struct{} // holds a token while an exchange fills maps of this member
 	census    chan struct{} // a token: membership changed, look for duplicates
 	news      chan struct{} // a token: somebody was met, make sure that others hear of it
 	fatal     chan error    // what ends Run
@@ -81,6 +80,11 @@ type Cluster struct {
 	closed     bool
 	started    bool
 	joined     time.Time          // when the first other member was met
+	inboxSize  int                // bytes that may wait from one member
+	states     uint64             // that were told
+	since      map[string]int64   // by map name: when it was added, ns since the Unix epoch
+	filled     map[string]bool    // by map name, as in fill.go
+	rooms      map[string]Room    // by map name; a new one with each change
 	records    map[string]*record // by memberlist name
 	refused    map[string]string  // by map name: why this member keeps it out
 	duplicates map[string]string  // by node ID: what to tell
@@ -112,6 +116,7 @@ func (c *Cluster) Run(ctx context.Context) error {
 		close(c.ready)
 	}
 	c.running.Store(true)
+	c.fillAloneLocked()
 	for _, r := range c.records {
 		if r.peer != nil {
 			c.startLocked(r.peer)
@@ -154,6 +159,7 @@ func (c *Cluster) launch(fn func()) {
 // startLocked starts what serves one peer.
 func (c *Cluster) startLocked(p *peer) {
 	c.goLocked(func() { c.spreadTo(p) })
+	c.goLocked(func() { c.announceTo(p) })
 	c.goLocked(func() { c.receiveFrom(p, p.in) })
 	c.goLocked(func() { c.receiveFrom(p, p.asked) })
 }
@@ -185,8 +191,13 @@ func (c *Cluster) Ready() (bool, []string) {
 func (c *Cluster) becomeReady() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.isReady() {
-		close(c.ready)
+	if c.isReady() {
+		return
+	}
+	close(c.ready)
+	c.fillAloneLocked()
+	if len(c.filled) < len(c.maps.Load().all) {
+		c.announceLocked() // members that were not asked yet may have them
 	}
 }
 

@@ -86,7 +86,8 @@ type Config struct {
 	// SyncInterval is the time between two rounds of anti-entropy, each with
 	// one random member.
 	SyncInterval time.Duration
-	// Maps to replicate, names unique.
+	// Maps to replicate from the start, names unique; Cluster.Add adds more. May be
+	// empty.
 	Maps []Map
 	// Logger must not be nil.
 	Logger *slog.Logger

@@ -49,14 +49,20 @@
 //	and at last:
 //	both    end      once all is merged
 //
-// A member that is not ready runs one session at a time, and the others leave
-// it to begin, so that it gets the map once.
+// A map is filled once this member has had a whole exchange of it, in this run,
+// or is alone with it. A member runs one session at a time about maps that are not
+// filled, and the others leave it to begin, so that it gets a map once; until then
+// it passes on nothing that it is told of the map. Maps may be added while all runs
+// (Cluster.Add): the others are told at once, each until it answers, and the map is
+// filled without waiting for rumors to settle.
 //
 // With its digests a member reports its Progress (package crdt): up to when its
 // store has whose entries, and what others told of theirs. Equal digests and
 // complete sessions raise that, and once all have a tombstone, it goes
 // everywhere. An entry that was deleted so is answered with a tombstone of its
-// own version, which deletes it where it came from.
+// own version, which deletes it where it came from. With the digests goes, too,
+// how much each map's kernel map can hold (Room). Streams overtake each other, so
+// what a member tells is numbered, and of its maps the last that it sent counts.
 //
 // Sums and fingerprints are salted by the session, so that a collision does not
 // last. Batches have at most 1 MiB unacknowledged, in frames of 192 KiB. A

@@ -86,12 +86,13 @@ func (c *Cluster) exchangeLoop() {
 	}
 }
 
-// syncLoop asks for an exchange with one random member each interval, and with
-// those that rumors were dropped for.
+// syncLoop asks for an exchange with one random member each interval, with those
+// that rumors were dropped for, and with one of those that have a map which is to
+// be filled.
 func (c *Cluster) syncLoop() {
 	for {
 		interval := c.cfg.SyncInterval
-		if !c.isReady() {
+		if !c.isReady() || len(c.fillers()) > 0 {
 			interval = min(interval, eagerInterval)
 		}
 		if !pause(c.ctx, interval-interval/10+rand.N(interval/5+1)) {
@@ -102,6 +103,9 @@ func (c *Cluster) syncLoop() {
 			continue
 		}
 		c.requestExchange(peers[rand.IntN(len(peers))])
+		for _, p := range c.fillers() {
+			c.requestExchange(p)
+		}
 		for _, p := range peers {
 			if p.hasMissed() {
 				c.requestExchange(p)
@@ -114,8 +118,9 @@ func (c *Cluster) syncLoop() {
 // a time with one member; a second call waits. The last comparison is what
 // Members tells. With patience it compares twice before it sends entries, so as
 // not to repeat those that are on their way as rumors, puts that off while rumors
-// come and go, and leaves a member that is not ready alone: that one runs an
-// exchange of its own with some member.
+// come and go, and leaves a member that is not ready, and maps that it is to be
+// filled with, alone: that one runs an exchange of its own with some member. Maps
+// that this member is to be filled with come first, without patience.
 func (c *Cluster) exchange(ctx context.Context, p *peer, patience bool) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -148,19 +153,15 @@ func (c *Cluster) exchange(ctx context.Context, p *peer, patience bool) (err err
 		}
 		return nil
 	}
-	if len(differ) > 0 && !c.isReady() {
-		// One at a time: two members would bring the same entries.
-		select {
-		case c.joining <- struct{}{}:
-			defer func() { <-c.joining }()
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		if differ, _, err = c.question(ctx, p); err != nil {
-			return err
-		}
+	late, rest := c.split(p, differ, patience)
+	if missed && len(late)+len(rest) < len(differ) {
+		p.setMissed(true)
 	}
-	if patience && !missed && len(differ) > 0 {
+	var failed error
+	if len(late) > 0 {
+		failed = c.fillFrom(ctx, p, patience)
+	}
+	if patience && !missed && len(rest) > 0 {
 		moved := c.moved()
 		if !pause(ctx, onTheirWay+answerTrips/4*time.Duration(p.rtt.Load())) {
 			return ctx.Err()
@@ -168,22 +169,17 @@ func (c *Cluster) exchange(ctx context.Context, p *peer, patience bool) (err err
 		if differ, _, err = c.question(ctx, p); err != nil {
 			return err
 		}
+		_, rest = c.split(p, differ, patience)
 		// While rumors come and go digests differ whether anything is missing or not.
 		if c.moved() != moved && c.deferred.Add(1) <= maxDeferred {
-			return nil
+			return failed
 		}
 		c.deferred.Store(0)
 	}
-	var failures []error
-	for _, name := range differ {
-		if err := c.syncMap(ctx, p, c.maps[name]); err != nil {
-			failures = append(failures, fmt.Errorf("map %s: %w", name, err))
-		}
-	}
-	if err := errors.Join(failures...); err != nil {
+	if err := errors.Join(failed, c.syncMaps(ctx, p, rest)); err != nil {
 		return err
 	}
-	if len(differ) > 0 {
+	if len(late)+len(rest) > 0 {
 		if _, _, err := c.question(ctx, p); err != nil {
 			return err
 		}
@@ -192,115 +188,18 @@ func (c *Cluster) exchange(ctx context.Context, p *peer, patience bool) (err err
 	return nil
 }
 
+// syncMaps runs a session about each of the maps.
+func (c *Cluster) syncMaps(ctx context.Context, p *peer, names []string) error {
+	var failures []error
+	for _, name := range names {
+		if err := c.syncMap(ctx, p, c.spec(name)); err != nil {
+			failures = append(failures, fmt.Errorf("map %s: %w", name, err))
+		}
+	}
+	return errors.Join(failures...)
+}
+
 // moved changes whenever rumors are sent or entries come.
 func (c *Cluster) moved() uint64 {
 	return c.counters.rumorsSent.Load() + c.counters.entriesIn.Load()
-}
-
-// question asks p for its digests and returns the names of the maps that
-// differ, and whether p is ready.
-func (c *Cluster) question(ctx context.Context, p *peer) (differ []string, joined bool, err error) {
-	nonce := rand.Uint64() | 1
-	answer := make(chan state, 1)
-	c.mu.Lock()
-	c.answers[nonce] = answer
-	c.mu.Unlock()
-	defer func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		delete(c.answers, nonce)
-	}()
-	mine := c.state(ctx)
-	mine.Nonce, mine.Reply = nonce, true
-	if err := c.sendStream(p, mine.encode(c.name)); err != nil {
-		return nil, false, err
-	}
-	timeout := answerTimeout + answerTrips*time.Duration(p.rtt.Load())
-	timer := time.NewTimer(timeout)
-	defer timer.Stop()
-	select {
-	case theirs := <-answer:
-		differ, err := c.compare(ctx, p, theirs)
-		return differ, theirs.Ready, err
-	case <-timer.C:
-		return nil, false, fmt.Errorf("no answer within %v", timeout)
-	case <-ctx.Done():
-		return nil, false, ctx.Err()
-	}
-}
-
-// compare notes and returns the names of the common maps whose digests differ,
-// or whose floors do, for then digests say nothing. What the member told of its
-// Progress is learned first: the floor may move. An error when a digest is not
-// to be had on one of the sides.
-func (c *Cluster) compare(ctx context.Context, p *peer, theirs state) ([]string, error) {
-	var differ []string
-	for _, m := range theirs.Maps {
-		if c.exchanged(p, m.Name, m.KeyBytes, m.ValueBytes) == nil {
-			continue
-		}
-		if !m.Known {
-			return nil, fmt.Errorf("map %s: the member tells no digest", m.Name)
-		}
-		if err := c.replica.Learn(ctx, m.Name, m.Progress, false); err != nil {
-			return nil, fmt.Errorf("progress of map %s: %w", m.Name, err)
-		}
-		ours, progress, err := c.digest(ctx, m.Name)
-		if err != nil {
-			return nil, fmt.Errorf("digest of map %s: %w", m.Name, err)
-		}
-		if ours != m.Digest || progress.Floor != m.Progress.Floor {
-			differ = append(differ, m.Name)
-			continue
-		}
-		if err := c.replica.Learn(ctx, m.Name, m.Progress, true); err != nil {
-			return nil, fmt.Errorf("progress of map %s: %w", m.Name, err)
-		}
-	}
-	c.compared(p, differ)
-	return differ, nil
-}
-
-// state is what this member tells about its maps. Before Run, and where the
-// replica does not answer before ctx ends, digests are left out.
-func (c *Cluster) state(ctx context.Context) state {
-	refused := c.Refused()
-	s := state{Ready: c.isReady()}
-	for i := range c.cfg.Maps {
-		m := mapState{Map: c.cfg.Maps[i]}
-		_, m.Refused = refused[m.Name]
-		if c.running.Load() {
-			var err error
-			m.Digest, m.Progress, err = c.digest(ctx, m.Name)
-			m.Known = err == nil
-		}
-		s.Maps = append(s.Maps, m)
-	}
-	return s
-}
-
-// handleState learns from a push/pull, a question or an answer.
-func (c *Cluster) handleState(p *peer, s state) {
-	c.learn(p, s)
-	if s.Nonce != 0 && !s.Reply {
-		c.mu.Lock()
-		answer := c.answers[s.Nonce]
-		delete(c.answers, s.Nonce)
-		c.mu.Unlock()
-		if answer != nil {
-			answer <- s
-		}
-		return
-	}
-	differ, err := c.compare(p.ctx, p, s)
-	if err != nil {
-		c.log.Debug("digests not compared", "member", p.Node, "error", err)
-	}
-	if s.Reply {
-		mine := c.state(p.ctx)
-		mine.Nonce = s.Nonce
-		_ = c.sendStream(p, mine.encode(c.name)) // counted; who asked asks again
-	} else if len(differ) > 0 || err == nil && !c.isReady() {
-		c.requestExchange(p)
-	}
 }

@@ -19,16 +19,23 @@ type parcel struct {
 // inbox is the frames of one member that wait to be handled, in order of
 // arrival. Safe for concurrent use.
 type inbox struct {
-	wake  chan struct{} // holds one token when something waits
-	limit int           // bytes
+	wake chan struct{} // holds one token when something waits
 
 	mu      sync.Mutex
+	limit   int // bytes
 	parcels []parcel
 	bytes   int
 }
 
 func newInbox(limit int) *inbox {
 	return &inbox{wake: make(chan struct{}, 1), limit: limit}
+}
+
+// raise lets more bytes wait.
+func (i *inbox) raise(limit int) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.limit = max(i.limit, limit)
 }
 
 // put never blocks; false when full.

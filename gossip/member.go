@@ -30,12 +30,13 @@ type Member struct {
 	Self        bool
 	BootID      string
 	Version     string
-	InSync      bool          // all common maps had equal digests at LastSync
-	LastSync    time.Time     // last comparison or complete exchange with it; zero: none
-	ClockOffset time.Duration // its wall clock minus ours, by the last probe; 0: none yet
-	Clock       time.Duration // its wall clock minus our Config.Boot, at the last probe
-	RTT         time.Duration // at the last probe; 0: none yet
-	Differ      []string      // names of the maps whose digests differed then, sorted
+	InSync      bool            // all common maps had equal digests at LastSync: Differ is empty
+	LastSync    time.Time       // last comparison or complete exchange with it; zero: none
+	ClockOffset time.Duration   // its wall clock minus ours, by the last probe; 0: none yet
+	Clock       time.Duration   // its wall clock minus our Config.Boot, at the last probe
+	RTT         time.Duration   // at the last probe; 0: none yet
+	Differ      []string        // names of the maps whose digests differed then, or that both have since then, sorted
+	Room        map[string]Room // by map name, as it told last; not to be changed
 }
 
 // record is what is known of a member.
@@ -48,6 +49,9 @@ type record struct {
 	since   time.Time
 	peer    *peer // nil unless alive
 	maps    map[string]mapState
+	rooms   map[string]Room
+	told    bool   // it has told its maps
+	order   uint64 // of what it told last
 	inSync  bool
 	sync    time.Time
 	differ  []string
@@ -55,10 +59,7 @@ type record struct {
 	rtt     time.Duration
 	heard   int64           // Config.Boot when a frame or the answer to a probe came from it; 0: none yet
 	ignored map[string]bool // maps whose shape conflict was logged
-
-	metReady bool // this member was ready when the two met
-	told     bool // the member has told its state
-	wasReady bool // and was ready then, the first time
+	first   map[string]bool // by map name, where shapes differ: its map came before ours, or ours did
 }
 
 // Members returns this member and all others, for an hour also those that are
@@ -69,16 +70,14 @@ func (c *Cluster) Members() []Member {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	members := make([]Member, 0, len(c.records))
-	living := c.livingLocked()
-	latest := make(map[string]*record) // of those that are gone, by node ID
+	latest := c.latestGoneLocked()
 	for _, r := range c.records {
-		if o := latest[r.Node]; r.gone() && (o == nil || o.since.Before(r.since)) {
-			latest[r.Node] = r
-		}
-	}
-	for _, r := range c.records {
-		if r.gone() && (living[r.Node] || latest[r.Node] != r) {
+		if r.gone() && latest[r.Node] != r {
 			continue // an earlier run
+		}
+		rooms := r.rooms
+		if r.self {
+			rooms = c.rooms
 		}
 		var offset time.Duration
 		if r.rtt != 0 {
@@ -87,7 +86,7 @@ func (c *Cluster) Members() []Member {
 		members = append(members, Member{
 			Node: r.Node, Name: r.name, Addr: r.addr, State: r.state, Self: r.self, BootID: r.BootID,
 			Version: r.Version, InSync: r.inSync || r.self, LastSync: r.sync,
-			ClockOffset: offset, Clock: time.Duration(r.clock), RTT: r.rtt, Differ: slices.Clone(r.differ),
+			ClockOffset: offset, Clock: time.Duration(r.clock), RTT: r.rtt, Differ: slices.Clone(r.differ), Room: rooms,
 		})
 	}
 	slices.SortFunc(members, func(a, b Member) int {
@@ -120,6 +119,19 @@ func (c *Cluster) livingLocked() map[string]bool {
 	return living
 }
 
+// latestGoneLocked returns the latest run of each node ID that has no living
+// member.
+func (c *Cluster) latestGoneLocked() map[string]*record {
+	living := c.livingLocked()
+	latest := make(map[string]*record)
+	for _, r := range c.records {
+		if o := latest[r.Node]; !living[r.Node] && (o == nil || o.since.Before(r.since)) {
+			latest[r.Node] = r
+		}
+	}
+	return latest
+}
+
 func rank(state string) int {
 	return slices.Index([]string{StateAlive, StateSuspect, StateLeft, StateDead}, state)
 }
@@ -146,14 +158,14 @@ func (c *Cluster) arrive(node *memberlist.Node) {
 	}
 	now := c.cfg.Now()
 	r := &record{meta: m, name: node.Name, addr: node.Address(), self: node.Name == c.name,
-		state: StateAlive, since: now, maps: map[string]mapState{}, ignored: map[string]bool{}, metReady: c.isReady()}
+		state: StateAlive, since: now, maps: map[string]mapState{}, ignored: map[string]bool{}, first: map[string]bool{}}
 	c.mu.Lock()
 	defer c.unlock()
 	if old := c.records[r.name]; old != nil {
 		if old.peer != nil {
 			old.peer.cancel()
 		}
-		r.maps, r.metReady, r.told, r.wasReady = old.maps, old.metReady, old.told, old.wasReady
+		r.maps, r.rooms, r.told, r.order, r.first = old.maps, old.rooms, old.told, old.order, old.first
 	}
 	c.records[r.name] = r
 	c.forgetLocked(now)
@@ -187,6 +199,9 @@ func (c *Cluster) arrive(node *memberlist.Node) {
 		c.admitLocked(r.peer)
 		if !c.isReady() || c.name < r.name {
 			c.requestExchange(r.peer)
+		}
+		if c.isReady() && len(c.filled) < len(c.maps.Load().all) {
+			r.peer.announceSoon() // it may have what this member is to be filled with
 		}
 	}
 	c.wakeCensus()
@@ -260,16 +275,6 @@ func (c *Cluster) suspect(name string, suspected bool) {
 		c.goLocked(func() { c.askSuspect(name) })
 	case !suspected && r.state == StateSuspect:
 		r.state, r.since = StateAlive, c.cfg.Now()
-	}
-}
-
-// compared notes the outcome of a comparison of digests with a member.
-func (c *Cluster) compared(p *peer, differ []string) {
-	slices.Sort(differ)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if r := c.records[p.boot]; r != nil && r.peer == p {
-		r.sync, r.inSync, r.differ = c.cfg.Now(), len(differ) == 0, differ
 	}
 }
 

@@ -17,7 +17,7 @@ func (c *Cluster) merge(p *peer, b batch) {
 	spec := c.exchanged(p, b.Map, b.KeyBytes, b.ValueBytes)
 	if spec == nil {
 		incomplete()
-		if c.maps[b.Map] == nil {
+		if c.spec(b.Map) == nil {
 			c.counters.unknownMaps.Add(1)
 			return
 		}
@@ -25,7 +25,7 @@ func (c *Cluster) merge(p *peer, b batch) {
 		c.requestExchange(p) // tells both about their shapes
 		return
 	}
-	deleted, err := c.replica.Merge(p.ctx, b.Map, Sender{p.Node, !p.ready.Load()}, b.Entries)
+	deleted, err := c.replica.Merge(p.ctx, b.Map, Sender{p.Node, c.joins(p, b.Map)}, b.Entries)
 	if err != nil {
 		incomplete()
 		if p.ctx.Err() == nil {

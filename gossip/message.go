@@ -18,31 +18,40 @@ type state struct {
 	Nonce uint64 // pairs an answer with its question; 0 in push/pull
 	Reply bool   // an answer is wanted
 	Ready bool   // this member has done its first full exchange
+	Order uint64 // counts what this member tells, from 1: of two states the one with more is newer
 	Maps  []mapState
 }
 
 type mapState struct {
 	Map
-	Refused bool // this member keeps its map out of the exchange
-	Known   bool // Digest and Progress are there, as they were at one moment
+	Refused bool  // this member keeps its map out of the exchange
+	Filled  bool  // it has had a whole exchange of it, or is alone with it
+	Known   bool  // Digest and Progress are there, as they were at one moment
+	Since   int64 // when it was added, by this member's clock, ns since the Unix epoch
+	Room    Room
 	Digest  crdt.Digest
 
 	Progress crdt.Report
 }
 
 func (s state) encode(sender string) []byte {
-	w := newFrame(kindState, sender, 4, 1024)
+	w := newFrame(kindState, sender, 5, 1024)
 	w.uint(s.Nonce)
 	w.flag(s.Reply)
 	w.flag(s.Ready)
+	w.uint(s.Order)
 	w.array(len(s.Maps))
 	for _, m := range s.Maps {
-		w.array(7)
+		w.array(11)
 		w.text(m.Name)
 		w.text(m.Type)
 		w.number(m.KeyBytes)
 		w.number(m.ValueBytes)
 		w.flag(m.Refused)
+		w.flag(m.Filled)
+		w.int(m.Since)
+		w.number(m.Room.MaxEntries)
+		w.number(m.Room.Waiting)
 		if m.Known {
 			w.blob(m.Digest[:])
 		} else {
@@ -54,15 +63,15 @@ func (s state) encode(sender string) []byte {
 }
 
 func decodeState(r *fieldReader) (state, error) {
-	s := state{Nonce: r.uint(), Reply: r.flag(), Ready: r.flag()}
+	s := state{Nonce: r.uint(), Reply: r.flag(), Ready: r.flag(), Order: r.uint()}
 	r.list(maxMaps, func() {
-		r.record(7, func() {
+		r.record(11, func() {
 			m := mapState{Map: Map{
 				Name:       r.text(maxMapNameBytes),
 				Type:       r.text(maxMapTypeBytes),
 				KeyBytes:   r.number(MaxEntryBytes),
 				ValueBytes: r.number(MaxEntryBytes),
-			}, Refused: r.flag()}
+			}, Refused: r.flag(), Filled: r.flag(), Since: r.time(), Room: Room{r.number(maxRoom), r.number(maxRoom)}}
 			switch digest := r.blob(len(m.Digest)); len(digest) {
 			case 0:
 			case len(m.Digest):
@@ -72,6 +81,9 @@ func decodeState(r *fieldReader) (state, error) {
 				r.fail("digest of %d bytes", len(digest))
 			}
 			m.Progress = r.report()
+			if n := len(s.Maps); n == cap(s.Maps) { // append would take a multiple of the input's size
+				s.Maps = append(make([]mapState, 0, max(8, 2*n)), s.Maps...)
+			}
 			s.Maps = append(s.Maps, m)
 		})
 	})

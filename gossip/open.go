@@ -29,7 +29,6 @@ func Open(cfg Config, r Replica) (*Cluster, error) {
 		cfg:        cfg,
 		log:        cfg.Logger,
 		replica:    r,
-		maps:       make(map[string]*Map, len(cfg.Maps)),
 		lookup:     lookupHost,
 		packet:     min(1300, 1400-2-len(cfg.Cluster)-40),
 		inboxSize:  maxInboxBytes,
@@ -41,6 +40,9 @@ func Open(cfg Config, r Replica) (*Cluster, error) {
 		fatal:      make(chan error, 1),
 		records:    make(map[string]*record),
 		refused:    make(map[string]string),
+		since:      make(map[string]int64),
+		filled:     make(map[string]bool),
+		rooms:      make(map[string]Room),
 		duplicates: make(map[string]string),
 		answers:    make(map[uint64]chan state),
 		seeds:      make(map[string]string),
@@ -55,10 +57,10 @@ func Open(cfg Config, r Replica) (*Cluster, error) {
 	c.columns.New = func() any { return new(columns) }
 	c.decoders.New = func() any { return new(decoder) }
 	c.seq.Store(rand.Uint64() >> 16) // an acknowledgement never fits another run's batch
-	for i := range cfg.Maps {
-		m := &cfg.Maps[i]
-		c.maps[m.Name] = m
-		c.inboxSize = max(c.inboxSize, maxInboxBytes+3*(m.KeyBytes+m.ValueBytes))
+	c.maps.Store(newMapSet(cfg.Maps))
+	for _, m := range c.maps.Load().all {
+		c.since[m.Name] = max(0, c.self.Start)
+		c.inboxSize = max(c.inboxSize, inboxFor(m))
 	}
 	for _, text := range cfg.Known[:min(len(cfg.Known), maxKnown)] {
 		addr, _ := netip.ParseAddrPort(text) // Validate looked

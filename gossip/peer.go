@@ -44,9 +44,10 @@ type peer struct {
 	asked  *inbox // all else that waits
 
 	rtt        atomic.Int64  // ns, 0: not known
-	ready      atomic.Bool   // it told that its first exchange is done
 	tried      atomic.Int64  // Unix ns: when an exchange with it last began
 	exchanging chan struct{} // holds a token while an exchange with it runs
+	announce   chan struct{} // a token: it may not know all maps of this member
+	knows      int           // so many it knew when it last answered; guarded by Cluster.mu
 
 	mu       sync.Mutex
 	flights  map[uint64]*flight
@@ -81,6 +82,7 @@ func newPeer(ctx context.Context, m meta, node memberlist.Node, inboxBytes int) 
 		in:         newInbox(inboxBytes),
 		asked:      newInbox(inboxBytes),
 		exchanging: make(chan struct{}, 1),
+		announce:   make(chan struct{}, 1),
 		flights:    make(map[uint64]*flight),
 		window:     semaphore.NewWeighted(rumorWindow),
 		sessions:   make(map[string]*session),

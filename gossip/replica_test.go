@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,17 +24,25 @@ type replica struct {
 	block   chan struct{}                 // Merge waits for it, unless nil
 	merging int                           // calls of Merge that wait
 	merged  int                           // entries
+	joining map[string]string             // by map name: "new" and "old", as senders were in turn
 	slow    time.Duration                 // that Merge takes
 	failing error                         // what Merge returns, unless nil
 	busy    atomic.Pointer[chan struct{}] // Read waits for it, as for an owner with a batch in hand, unless nil
 }
 
 func newReplica(node string, maps []Map) *replica {
-	r := &replica{node: node, clock: crdt.NewClock(time.Hour), stores: make(map[string]*crdt.Store)}
+	r := &replica{node: node, clock: crdt.NewClock(time.Hour), stores: make(map[string]*crdt.Store), joining: make(map[string]string)}
 	for _, m := range maps {
-		r.stores[m.Name] = crdt.NewStore(m.KeyBytes, m.ValueBytes)
+		r.create(m)
 	}
 	return r
+}
+
+// create makes the store of a map.
+func (r *replica) create(m Map) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stores[m.Name] = crdt.NewStore(m.KeyBytes, m.ValueBytes)
 }
 
 func (r *replica) Merge(ctx context.Context, name string, from Sender, entries []crdt.Entry) (deleted []crdt.Entry, err error) {
@@ -55,6 +64,15 @@ func (r *replica) Merge(ctx context.Context, name string, from Sender, entries [
 	defer r.mu.Unlock()
 	if r.failing != nil {
 		return nil, r.failing
+	}
+	is := "old"
+	if from.Joining {
+		is = "new"
+	}
+	if was := r.joining[name]; was == "" {
+		r.joining[name] = is
+	} else if !strings.HasSuffix(was, is) {
+		r.joining[name] += "," + is
 	}
 	var fresh []crdt.Slot
 	for _, e := range entries {

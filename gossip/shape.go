@@ -13,16 +13,36 @@ import (
 // later sends. Hence an established map is never given up because some refused
 // member outlives another.
 //
-// Who was ready when the two met came earlier than who was not: a newcomer
-// whose clock is behind must not stop the established. Only between two that
-// were ready, or two that were not, the time of start decides.
+// It is the maps' age that counts, not the members': an old member may add one
+// late. A map that was filled while the other was not came earlier: a newcomer
+// whose clock is behind must not stop the established. Only between two that were
+// filled when they met, and while neither is, the times decide at which the two
+// were added.
 
-// earlierLocked reports whether the member of r came before this one.
-func (c *Cluster) earlierLocked(r *record) bool {
-	if r.metReady != r.wasReady {
-		return r.wasReady
+// theirsFirstLocked reports whether the map of that name of the member of r came
+// before ours.
+func (c *Cluster) theirsFirstLocked(r *record, name string) bool {
+	ours, theirs := c.filled[name], r.maps[name].Filled
+	first, decided := r.first[name]
+	switch {
+	case decided:
+		return first
+	case ours != theirs:
+		r.first[name] = theirs
+		return theirs
+	case r.maps[name].Since != c.since[name]:
+		return r.maps[name].Since < c.since[name]
 	}
 	return r.earlier(c.self)
+}
+
+// mapEarlier reports whether the map of that name of the member of r was added
+// before that of o.
+func (r *record) mapEarlier(o *record, name string) bool {
+	if s, t := r.maps[name].Since, o.maps[name].Since; s != t {
+		return s < t
+	}
+	return r.earlier(o.meta)
 }
 
 // Refused returns the maps that this member keeps out of the exchange, each
@@ -51,7 +71,7 @@ func (c *Cluster) Conflicts() []string {
 				r.Node, r.addr))
 		}
 		for name, theirs := range r.maps {
-			ours := c.maps[name]
+			ours := c.spec(name)
 			if ours == nil || ours.sameShape(theirs.Map) {
 				continue
 			}
@@ -70,7 +90,8 @@ func (c *Cluster) Conflicts() []string {
 // reviewLocked decides anew which maps are refused here.
 func (c *Cluster) reviewLocked() {
 	defer c.routes.Store(nil)
-	for name, ours := range c.maps {
+	for _, ours := range c.maps.Load().all {
+		name := ours.Name
 		_, out := c.refused[name]
 		var against *record
 		for _, r := range c.records {
@@ -78,7 +99,7 @@ func (c *Cluster) reviewLocked() {
 			if r.peer == nil || !ok || theirs.Refused || ours.sameShape(theirs.Map) {
 				continue
 			}
-			if (out || c.earlierLocked(r)) && (against == nil || r.earlier(against.meta)) {
+			if (c.theirsFirstLocked(r, name) || out) && (against == nil || r.mapEarlier(against, name)) {
 				against = r
 			}
 		}
@@ -94,13 +115,18 @@ func (c *Cluster) reviewLocked() {
 			delete(c.refused, name)
 			c.noteLocked(func() { c.log.Info("map no longer refused", "map", name) })
 			for _, r := range c.records {
-				if r.peer != nil {
-					c.requestExchange(r.peer)
+				if r.peer == nil {
+					continue
+				}
+				c.requestExchange(r.peer)
+				if c.commonLocked(r, ours) {
+					r.uncompared(name)
 				}
 			}
 		}
 		c.reportLaterLocked(name, ours)
 	}
+	c.fillAloneLocked()
 }
 
 // reportLaterLocked logs once for each later member that its map differs.
@@ -130,21 +156,36 @@ func (c *Cluster) learn(p *peer, s state) {
 	if r == nil || r.peer != p {
 		return
 	}
-	if !r.told {
-		r.told, r.wasReady = true, s.Ready
+	if s.Order <= r.order {
+		return // it came late: the member has told more since
 	}
-	p.ready.Store(s.Ready)
-	clear(r.maps)
+	was := &record{told: r.told, maps: r.maps}
+	r.told, r.order, r.maps, r.rooms = true, s.Order, make(map[string]mapState, len(s.Maps)), roomsOf(s.Maps)
 	for _, m := range s.Maps {
 		r.maps[m.Name] = m
 	}
 	c.reviewLocked()
+	for name := range r.maps {
+		if spec := c.spec(name); c.commonLocked(r, spec) && !c.commonLocked(was, spec) {
+			r.uncompared(name)
+		}
+	}
+}
+
+// commonLocked reports whether this member and the one of r exchange the map, as
+// far as that one told. A nil map they do not.
+func (c *Cluster) commonLocked(r *record, spec *Map) bool {
+	if spec == nil {
+		return false
+	}
+	_, out := c.refused[spec.Name]
+	return !out && r.told && r.takesLocked(spec)
 }
 
 // exchanged returns the map if entries of it may pass between this member and
 // p, both ways. keyBytes and valueBytes are what a frame of p says.
 func (c *Cluster) exchanged(p *peer, name string, keyBytes, valueBytes int) *Map {
-	spec := c.maps[name]
+	spec := c.spec(name)
 	if spec == nil || spec.KeyBytes != keyBytes || spec.ValueBytes != valueBytes {
 		return nil
 	}
@@ -160,11 +201,11 @@ func (c *Cluster) exchanged(p *peer, name string, keyBytes, valueBytes int) *Map
 }
 
 // takesLocked reports whether entries of the map mean something to the member,
-// as far as it told.
+// as far as it told: true if it has not told yet.
 func (r *record) takesLocked(spec *Map) bool {
 	theirs, ok := r.maps[spec.Name]
 	if !ok {
-		return len(r.maps) == 0 // it has not told yet
+		return !r.told
 	}
 	return !theirs.Refused && spec.sameShape(theirs.Map)
 }
@@ -172,17 +213,21 @@ func (r *record) takesLocked(spec *Map) bool {
 // Taking returns the node IDs of the other members that take part in the map
 // and are alive, with the time at which each was last heard (Config.Boot; 0: not
 // yet), and of those that left in order, with the time of that. A member is alive
-// for as long as it takes to find out that it is not.
+// for as long as it takes to find out that it is not. Both are empty for a map that
+// this member does not have.
 func (c *Cluster) Taking(mapName string) (alive map[string]int64, left map[string]time.Time) {
-	spec := c.maps[mapName]
+	spec := c.spec(mapName)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	living := c.livingLocked()
 	alive, left = make(map[string]int64), make(map[string]time.Time)
+	if spec == nil {
+		return alive, left
+	}
 	for _, r := range c.records {
 		switch {
 		case r.self || r.Node == c.self.Node:
-		case r.peer != nil && len(r.maps) > 0 && r.takesLocked(spec):
+		case r.peer != nil && r.told && r.takesLocked(spec):
 			alive[r.Node] = max(alive[r.Node], r.heard)
 		case r.state == StateLeft && !living[r.Node] && left[r.Node].Before(r.since):
 			left[r.Node] = r.since

@@ -27,7 +27,7 @@ const (
 // Replica. Slots of unknown or refused maps go nowhere; those for a member that
 // acknowledges nothing are dropped and counted, and anti-entropy brings them.
 func (c *Cluster) Spread(mapName string, slots []crdt.Slot, from string) {
-	spec := c.maps[mapName]
+	spec := c.spec(mapName)
 	if spec == nil || len(slots) == 0 || !c.running.Load() {
 		return
 	}
@@ -35,7 +35,7 @@ func (c *Cluster) Spread(mapName string, slots []crdt.Slot, from string) {
 	lane := laneLocal
 	if from != "" {
 		lane = laneForwarded
-		if !to.relay || !c.isReady() {
+		if !to.relay {
 			return // its origin told everyone; what fills a newcomer all others know
 		}
 	}

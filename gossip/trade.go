@@ -67,7 +67,11 @@ func (c *Cluster) complete(s *session) error {
 	if c.exchanged(s.peer, s.spec.Name, s.spec.KeyBytes, s.spec.ValueBytes) == nil {
 		return fmt.Errorf("map %s was refused meanwhile", s.spec.Name)
 	}
-	return c.replica.Learn(s.ctx, s.spec.Name, s.theirs, true)
+	if err := c.replica.Learn(s.ctx, s.spec.Name, s.theirs, true); err != nil {
+		return err
+	}
+	c.gotAll(s.peer, s.spec)
+	return nil
 }
 
 // serve is the side that was asked.
