@@ -56,8 +56,8 @@ var chaosPlants = []chaosPlant{
 	{
 		name: "an emptied replaced map is believed",
 		file: "restart.go",
-		old:  "same := was.ID == b.shape.ID && was.Boot != \"\" && was.Boot == n.kernel.Boot()",
-		new:  "same := was.Boot != \"\" && was.Boot == n.kernel.Boot()",
+		old:  "same := b.kernel != nil && was.ID == b.shape.ID && was.Boot != \"\"",
+		new:  "same := b.kernel != nil && was.Boot != \"\"",
 	},
 	{
 		name: "a scan overlooks what is missing",

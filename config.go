@@ -84,10 +84,19 @@ const (
 	EventsDelete Events = "delete" // a local update stays local
 )
 
-// MapOptions of a map; the zero value means both and all.
+// Evict says what it means that an LRU map lets go of a key to make room.
+type Evict string
+
+const (
+	EvictLocal  Evict = "local"  // nothing to other members; here the key is back when it is written anew
+	EvictDelete Evict = "delete" // that the key is deleted, on all members
+)
+
+// MapOptions of a map; the zero value means both, all and local.
 type MapOptions struct {
 	Direction Direction
 	Events    Events
+	Evict     Evict // of BPF_MAP_TYPE_LRU_HASH; others never let go of a key
 }
 
 // DefaultConfig returns the defaults; Maps and Node are left to the caller.
@@ -135,6 +144,11 @@ func (c Config) Validate() error {
 		case "", EventsAll, EventsUpdate, EventsDelete:
 		default:
 			fault("map %s: events %q: want all, update or delete", m.Name, m.Events)
+		}
+		switch m.Evict {
+		case "", EvictLocal, EvictDelete:
+		default:
+			fault("map %s: evict %q: want local or delete", m.Name, m.Evict)
 		}
 	}
 	faults = append(faults, validName("node ID", c.Node, 128), validName("cluster name", c.Cluster, 128))
@@ -195,7 +209,8 @@ func validName(what, name string, limit int) error {
 }
 
 // ParseMap reads NAME=TARGET[,OPTION…], or a pin path alone, whose last element
-// becomes the name. Options: direction=both|send|receive, events=all|update|delete.
+// becomes the name. Options: direction=both|send|receive, events=all|update|delete,
+// evict=local|delete.
 func ParseMap(text string) (MapConfig, error) {
 	head, options, _ := strings.Cut(text, ",")
 	name, target, named := strings.Cut(head, "=")
@@ -215,8 +230,10 @@ func ParseMap(text string) (MapConfig, error) {
 				m.Direction = Direction(value)
 			case "events":
 				m.Events = Events(value)
+			case "evict":
+				m.Evict = Evict(value)
 			default:
-				return MapConfig{}, fmt.Errorf("map %s: unknown option %q: there are direction=both|send|receive and events=all|update|delete", name, option)
+				return MapConfig{}, fmt.Errorf("map %s: unknown option %q: there are direction=both|send|receive, events=all|update|delete and evict=local|delete", name, option)
 			}
 		}
 	}

@@ -36,7 +36,7 @@ func tombstoneLimit(maxEntries int) int { return max(64<<10, 2*maxEntries) }
 // tend keeps up what the members know of each other's progress, and lets go of
 // tombstones that all of them have.
 func (n *Node) tend() {
-	n.watch.Barrier() // else an idle host would never promise anything
+	n.barrier() // else an idle host would never promise anything
 	wall, boot := n.wall(n.kernel.Now()), n.kernel.Now()
 	// A promise binds, also if the clock turns out to be wrong: as long as nobody
 	// else's agrees, it is not ahead of what the floor asks for.
@@ -70,7 +70,7 @@ func (n *Node) tend() {
 	}
 	waits := !ready || len(n.unmet) > 0
 	for _, b := range n.maps {
-		if b.imported {
+		if !b.late && (b.imported || b.kernel == nil) {
 			n.tendMap(b, wall, waits, mayDrop && b.crowded())
 		}
 	}

@@ -34,6 +34,16 @@ type story struct {
 	base    bool // a remote entry was applied long ago
 	refusal bool // the kernel may refuse one write
 	touched bool // records name the key without its value
+	evicts  int  // the writer that is the map itself, making room; 0: none, so writer 0 never is
+}
+
+// shape is that of the story's map.
+func (s *story) shape() mapwatch.Shape {
+	shape := mapwatch.Shape{Type: mapwatch.TypeHash, KeyBytes: 8, ValueBytes: 2}
+	if s.evicts != 0 {
+		shape.Type = mapwatch.TypeLRUHash
+	}
+	return shape
 }
 
 type remoteWrite struct {
@@ -70,7 +80,7 @@ func (s *story) begin() *world {
 	for i := range s.remotes {
 		w.remotes = append(w.remotes, i)
 	}
-	w.m = newMirror(mapwatch.Shape{KeyBytes: 8, ValueBytes: 2}, MapOptions{}, "self", crdt.NewClock(time.Hour), maphash.MakeSeed())
+	w.m = newMirror(s.shape(), MapOptions{}, "self", crdt.NewClock(time.Hour), maphash.MakeSeed())
 	w.keys = new(uint64)
 	w.key = w.newKey()
 	if s.base {
@@ -131,7 +141,13 @@ func (w *world) slot() (crdt.Slot, bool) { return w.m.store.Find([]byte(w.key)) 
 // waits reports whether the world's entry waits to be applied.
 func (w *world) waits() bool {
 	slot, known := w.slot()
-	return known && w.m.keys.waits(slot)
+	return known && w.m.keys.pending(slot)
+}
+
+// evicted reports whether the mirror knows that the kernel let go of the key.
+func (w *world) evicted() bool {
+	slot, known := w.slot()
+	return known && w.m.keys.is(slot, flagEvicted)
 }
 
 // copy gives one key what is remembered of another.
@@ -139,7 +155,7 @@ func (t *keyTable) copy(from, to crdt.Slot) {
 	*t.remember(to, 0) = t.recent(from)
 	if prior := t.prior(from); prior != 0 {
 		t.wait(to, prior)
-		for _, flag := range []waitCell{flagReady, flagStalled, flagFailed} {
+		for _, flag := range []waitCell{flagReady, flagStalled, flagFailed, flagEvicted} {
 			if t.is(from, flag) {
 				t.set(to, flag)
 			}
@@ -214,8 +230,11 @@ func (w *world) steps() []step {
 	var steps []step
 	if i := w.wrote; i < len(w.story.writes) {
 		steps = append(steps, step{fmt.Sprintf("write %d", i), func(w *world) error {
-			w.kernel = w.story.writes[i]
 			w.wrote++
+			if i != 0 && i == w.story.evicts && !w.kernel.present {
+				return nil // there is nothing to let go of
+			}
+			w.kernel = w.story.writes[i]
 			w.open = append(w.open, i)
 			return nil
 		}})
@@ -236,7 +255,7 @@ func (w *world) steps() []step {
 		}
 		return append(steps, step{"apply", func(w *world) error { w.apply(); return nil }})
 	}
-	if slot, known := w.slot(); known && w.m.keys.waits(slot) && w.m.unsettled[w.key] == nil {
+	if slot, _ := w.slot(); w.waits() && w.m.unsettled[w.key] == nil {
 		steps = append(steps, step{"retry", func(w *world) error {
 			if !w.m.keys.is(slot, flagStalled) {
 				return errors.New("an entry waits that nothing will look at")
@@ -256,6 +275,9 @@ func (w *world) steps() []step {
 			}
 			if w.story.touched {
 				change.Kind, change.Value = mapwatch.Touched, nil
+			}
+			if i != 0 && i == w.story.evicts {
+				change.Kind = mapwatch.Evicted
 			}
 			w.m.record(change, change.Captured, w.now)
 			return nil
@@ -300,10 +322,20 @@ func (w *world) settle() error {
 	w.now++
 	slot, stamped := w.m.settleKey(w.key, w.m.unsettled[w.key], w.now, func(boot int64) int64 { return boot })
 	w.due()
-	if e, _ := w.m.store.At(slot); stamped && !slices.ContainsFunc(w.story.writes, contentOf(e).equal) {
+	if e, _ := w.m.store.At(slot); stamped && !w.story.wrote(contentOf(e)) {
 		return fmt.Errorf("remote content %q (deleted: %t) was stamped as a local write", e.Value, e.Deleted)
 	}
 	return nil
+}
+
+// wrote reports whether a writer other than the map itself writes that.
+func (s *story) wrote(c content) bool {
+	for i, written := range s.writes {
+		if written.equal(c) && (i == 0 || i != s.evicts) {
+			return true
+		}
+	}
+	return false
 }
 
 // finish lets the world come to rest, scans, and checks the end.
@@ -330,11 +362,14 @@ func (w *world) finish() (err error) {
 	if known {
 		entry = contentOf(e)
 	}
-	if !w.kernel.equal(entry) {
+	if !w.kernel.equal(entry) && !(w.evicted() && !w.kernel.present) {
 		return fmt.Errorf("kernel holds %q (%t), store %q (%t) of %v after: %s", w.kernel.value, w.kernel.present, entry.value, entry.present, e.Version, w.trace())
 	}
 	if w.waits() {
 		return fmt.Errorf("the entry still waits to be applied after: %s", w.trace())
+	}
+	if w.evicted() && w.kernel.present {
+		return fmt.Errorf("an entry that the kernel holds counts as evicted after: %s", w.trace())
 	}
 	return nil
 }
@@ -349,6 +384,9 @@ func (w *world) fingerprint() string {
 	failed := false
 	if slot, ok := w.slot(); ok {
 		r, prior, failed = w.m.keys.recent(slot), w.m.keys.prior(slot), w.m.keys.is(slot, flagFailed)
+	}
+	if w.evicted() {
+		prior++ // no other fingerprint is one more than absence
 	}
 	times := []int64{w.now, w.start, e.Version.Time.Wall, r.applyStart, r.applyEnd, r.since, r.captured}
 	for _, i := range w.ring {

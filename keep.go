@@ -48,7 +48,7 @@ func (n *Node) journal(b *boundMap, slots []crdt.Slot) {
 // Before a map's first scan is done nobody knows: the run before may have ended
 // during an apply.
 func (n *Node) settled() {
-	for _, b := range n.maps {
+	for _, b := range n.withKernel() {
 		if !b.imported {
 			return
 		}
@@ -92,7 +92,7 @@ func (n *Node) keep(ctx context.Context) {
 		pause = repairInterval
 	}
 	due := k.tried.IsZero() || now.Sub(k.tried) >= pause || now.Before(k.tried)
-	for _, b := range n.maps {
+	for _, b := range n.withKernel() {
 		due = due && b.imported
 	}
 	if due && !k.snapping && k.dir.Due() {
@@ -115,7 +115,7 @@ func (n *Node) writeNote() {
 	n.known = n.cluster.Known()
 	kept := note{Known: n.known, Maps: make(map[string]mapNote, len(n.maps))}
 	for _, b := range n.maps {
-		if !b.imported && b.kept != nil {
+		if b.kernel != nil && !b.imported && b.kept != nil {
 			// The kernel's map was not compared with the entries yet, and a new one is
 			// not filled: said to be theirs, what it lacks would pass for deleted.
 			kept.Maps[b.Name] = *b.kept
@@ -141,23 +141,24 @@ func (n *Node) writeNote() {
 func (n *Node) snapshot(ctx context.Context) error {
 	var s *state.Snapshot
 	var err error
-	slots := make([]crdt.Slot, len(n.maps))
+	var maps []*boundMap
+	var slots []crdt.Slot
 	if called := n.call(ctx, func() {
 		if s, err = n.disk.dir.Begin(); err == nil {
-			for i, b := range n.maps {
-				slots[i] = b.store.Slots()
+			for _, b := range n.maps {
+				maps, slots = append(maps, b), append(slots, b.store.Slots())
 			}
 		}
 	}); called != nil || err != nil {
 		return errors.Join(called, err)
 	}
 	defer s.Abort()
-	for i, b := range n.maps {
+	for i, b := range maps {
 		for from := crdt.Slot(0); from < slots[i]; from += snapshotSlots {
 			if err := n.call(ctx, func() {
 				for slot := from; slot < min(from+snapshotSlots, slots[i]); slot++ {
 					if e, known := b.store.At(slot); known {
-						s.Add(b.Name, e, b.keys.waits(slot))
+						s.Add(b.Name, e, b.keys.pending(slot))
 					}
 				}
 			}); err != nil {
@@ -186,7 +187,7 @@ func (n *Node) takeRest() {
 	if n.disk == nil || n.config.CapturePins == "" || n.cluster == nil {
 		return
 	}
-	for _, b := range n.maps {
+	for _, b := range n.withKernel() {
 		if !b.imported {
 			return
 		}

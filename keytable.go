@@ -14,6 +14,7 @@ type keyTable struct {
 	pages   []keyPage
 	waiting int // keys whose entry the kernel does not hold yet
 	failed  int // of these: keys whose last write the kernel refused
+	evicted int // of these: keys that the kernel let go of to make room
 }
 
 // keyPage has pageKeys slots. Both arrays may be absent: then all is zero.
@@ -45,8 +46,12 @@ const (
 	flagReady   waitCell = 1 << (iota + 2) // in mirror.ready, to be written
 	flagStalled                            // in mirror.stalled, to be looked at before it is written again
 	flagFailed                             // the last write was refused
+	flagEvicted                            // the kernel held the entry and let go of it: not to be written
+	flagAging                              // in mirror.aging
 
-	allFlags = flagReady | flagStalled | flagFailed
+	allFlags = flagReady | flagStalled | flagFailed | flagEvicted | flagAging
+	// stayingFlags stay when the key waits no more, until it is taken from a queue.
+	stayingFlags = flagStalled | flagAging
 )
 
 func (t *keyTable) page(slot crdt.Slot) *keyPage {
@@ -103,8 +108,11 @@ func (t *keyTable) prior(slot crdt.Slot) fingerprint {
 // waits reports whether the key's entry waits to be applied.
 func (t *keyTable) waits(slot crdt.Slot) bool { return t.prior(slot) != 0 }
 
+// pending is waits, but for a key whose entry the kernel held and let go of.
+func (t *keyTable) pending(slot crdt.Slot) bool { return t.waits(slot) && !t.is(slot, flagEvicted) }
+
 // is reports whether flag is set for the key. Only a key that waits has flags,
-// but for flagStalled, which stays until the key is taken from that queue.
+// but for stayingFlags.
 func (t *keyTable) is(slot crdt.Slot, flag waitCell) bool { return t.cell(slot)&flag != 0 }
 
 // wait notes that the kernel does not hold the key's entry, but prior.
@@ -127,8 +135,9 @@ func (t *keyTable) held(slot crdt.Slot) {
 		return
 	}
 	t.unset(slot, flagFailed)
+	t.unset(slot, flagEvicted)
 	p := t.page(slot)
-	p.waits[slot%pageKeys] &= flagStalled
+	p.waits[slot%pageKeys] &= stayingFlags
 	p.waiting--
 	t.waiting--
 }
@@ -148,10 +157,17 @@ func (t *keyTable) set(slot crdt.Slot, flag waitCell) bool {
 		return false
 	}
 	*cell |= flag
-	if flag == flagFailed {
-		t.failed++
-	}
+	t.count(flag, 1)
 	return true
+}
+
+func (t *keyTable) count(flag waitCell, by int) {
+	switch flag {
+	case flagFailed:
+		t.failed += by
+	case flagEvicted:
+		t.evicted += by
+	}
 }
 
 // unset is the reverse of set, for any key. It reports whether the flag was set.
@@ -160,9 +176,7 @@ func (t *keyTable) unset(slot crdt.Slot, flag waitCell) bool {
 		return false
 	}
 	t.page(slot).waits[slot%pageKeys] &^= flag
-	if flag == flagFailed {
-		t.failed--
-	}
+	t.count(flag, -1)
 	return true
 }
 

@@ -32,11 +32,13 @@ type mirror struct {
 	applies  bool // entries are written to the kernel
 	updates  bool // local updates count as changes
 	deletes  bool // local deletes count as changes
+	evicts   bool // the kernel's map lets go of keys to make room (LRU), which is a local matter
 	counters counters
 
 	keys    keyTable
 	ready   slotQueue // keys that wait for a write, due in takeWrites
 	stalled slotQueue // keys that wait for a write and are to be looked at first
+	aging   slotQueue // evicted keys with an entry of this member's, the longest ago first
 	refusal error     // why the kernel refused a write, the latest reason
 	ops     []mapwatch.Op
 	writing []crdt.Slot // of ops
@@ -62,6 +64,7 @@ type counters struct {
 	SettleStamps uint64 `json:"settle_stamps"` // of these: local changes that no record told of
 	Scans        uint64 `json:"scans"`         // whole-map comparisons
 	ScanFound    uint64 `json:"scan_found"`    // keys that a scan found to differ, and a second look too
+	Evicted      uint64 `json:"evictions"`     // keys that the kernel let go of to make room
 	FutureTimes  uint64 `json:"future_times"`  // remote entries refused because their time is too far ahead
 }
 
@@ -75,6 +78,7 @@ func newMirror(shape mapwatch.Shape, options MapOptions, member string, clock *c
 		applies:   options.Direction != DirectionSend,
 		updates:   options.Events != EventsDelete,
 		deletes:   options.Events != EventsUpdate,
+		evicts:    shape.Type == mapwatch.TypeLRUHash && options.Evict != EvictDelete,
 		unsettled: make(map[string]*unsettled),
 	}
 }
@@ -101,9 +105,16 @@ func (m *mirror) counts(c content) bool {
 // record takes one captured change; wall is its Captured as wall time. It
 // returns the slot of the entry that it became, if that won. Nothing of c is kept.
 func (m *mirror) record(c mapwatch.Change, wall, now int64) (crdt.Slot, bool) {
-	if c.Kind == mapwatch.Touched {
+	switch {
+	case c.Kind == mapwatch.Touched:
 		m.touch(c.Key, c.Captured, now)
 		return 0, false
+	case c.Kind == mapwatch.Evicted:
+		m.counters.Evicted++
+		if m.evicts {
+			m.evicted(c, now)
+			return 0, false
+		}
 	}
 	got := content{c.Kind == mapwatch.Updated, c.Value}
 	if !m.counts(got) {
@@ -124,7 +135,7 @@ func (m *mirror) record(c mapwatch.Change, wall, now int64) (crdt.Slot, bool) {
 		}
 		// A write that followed what the store says is newer than it, whatever
 		// clock stamped that. One that did not is concurrent: it keeps its own time.
-		waiting = m.keys.waits(slot)
+		waiting = m.keys.pending(slot)
 		if (!waiting || !m.applies) && c.Captured >= r.since {
 			cur, _ := m.store.At(slot)
 			after = cur.Version.Time
@@ -153,7 +164,8 @@ func (m *mirror) record(c mapwatch.Change, wall, now int64) (crdt.Slot, bool) {
 	}
 	if won {
 		m.keys.held(slot)
-	} else if waiting {
+	} else if m.keys.waits(slot) {
+		m.keys.unset(slot, flagEvicted)
 		m.keys.wait(slot, got.fingerprint(m.seed))
 	}
 	m.restart(c.Key, now)
@@ -187,6 +199,7 @@ func (m *mirror) remote(e crdt.Entry, now int64) (slot crdt.Slot, won bool, err 
 	if !waiting {
 		m.keys.wait(slot, prior)
 	}
+	m.keys.unset(slot, flagEvicted)
 	if !m.applies { // nothing will tell when this host's programs knew of it
 		m.keys.remember(slot, now).since = now
 	}
@@ -204,7 +217,7 @@ func (m *mirror) queue(slot crdt.Slot) {
 
 // stall leaves a key, if it waits and is not due in takeWrites, to retry.
 func (m *mirror) stall(slot crdt.Slot) {
-	if m.applies && m.keys.waits(slot) && !m.keys.is(slot, flagReady) && m.keys.set(slot, flagStalled) {
+	if m.applies && m.keys.waits(slot) && !m.keys.is(slot, flagReady|flagEvicted) && m.keys.set(slot, flagStalled) {
 		m.stalled.push(slot)
 	}
 }
@@ -276,7 +289,7 @@ func (m *mirror) retry(limit int, now int64) {
 		}
 		slot := m.stalled.pop()
 		m.keys.unset(slot, flagStalled)
-		if !m.keys.waits(slot) || m.keys.is(slot, flagReady) {
+		if !m.keys.waits(slot) || m.keys.is(slot, flagReady|flagEvicted) {
 			continue
 		}
 		m.stall(slot)
@@ -297,5 +310,5 @@ func (m *mirror) pendingApply() (n int, reason error) {
 	if m.keys.failed > 0 {
 		reason = m.refusal
 	}
-	return m.keys.waiting, reason
+	return m.keys.waiting - m.keys.evicted, reason
 }

@@ -45,6 +45,29 @@ func (m *mirror) restore(e state.SavedEntry) error {
 	return nil
 }
 
+// assumeEmpty says that the kernel's map holds none of the store's values, until
+// the first scan finds some.
+func (m *mirror) assumeEmpty() {
+	for slot := range m.store.Slots() {
+		if e, known := m.store.At(slot); known && !e.Deleted {
+			m.keys.wait(slot, absence)
+		}
+	}
+}
+
+// refill makes due what the first scan of another kernel map than before did not
+// find there. It reports whether the key needs it.
+func (m *mirror) refill(slot crdt.Slot) bool {
+	if !m.keys.waits(slot) {
+		return false // written since
+	}
+	m.queue(slot)
+	if !m.applies { // it stays so: the next run must know
+		m.turned = append(m.turned, slot)
+	}
+	return true
+}
+
 // stuck reports whether the kernel does not hold a key's entry and will not soon.
 func (m *mirror) stuck(slot crdt.Slot) bool {
 	return m.keys.is(slot, flagFailed) || !m.applies && m.keys.waits(slot)

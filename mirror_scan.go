@@ -22,6 +22,8 @@ type scan struct {
 	slots crdt.Slot // only keys below were in the store at that moment
 	seen  []uint64  // bit i%64 of word i/64: the key of slot i was read
 	next  int       // the word at which unseen goes on
+
+	drained bool // many keys were deleted at once before it began
 }
 
 // beginScan starts a comparison; now is before the kernel's map is read. Scans
@@ -70,6 +72,14 @@ func (m *mirror) scanned(s *scan, keys, values []byte, n int, importing bool, at
 		if slot < s.slots {
 			s.seen[slot/64] |= 1 << (slot % 64)
 		}
+		if importing && m.restored != nil && !m.restored.same {
+			if e, _ := m.store.At(slot); found.equal(contentOf(e)) {
+				m.keys.held(slot)
+			} else {
+				m.outdated(slot, found)
+			}
+			continue
+		}
 		if prior := m.keys.prior(slot); prior != 0 {
 			if prior != found.fingerprint(m.seed) {
 				m.differs(key, found, at, now)
@@ -104,11 +114,17 @@ func (m *mirror) unseen(s *scan, now int64) (done bool) {
 			if slot >= s.slots {
 				break
 			}
+			if m.restored != nil && !m.restored.same {
+				if m.refill(slot) {
+					found++
+				}
+				continue
+			}
 			if !m.missing(slot, s.began) || m.restored != nil && m.outdated(slot, content{}) {
 				continue
 			}
 			e, _ := m.store.At(slot)
-			m.find(e.Key, now)
+			m.find(e.Key, now).drained = s.drained
 			found++
 		}
 	}
@@ -128,6 +144,8 @@ func (m *mirror) missing(slot crdt.Slot, began int64) bool {
 
 // find asks for a look at a key that differed in a scan. What the scan read may
 // just be older than what was merged and applied since.
-func (m *mirror) find(key []byte, now int64) {
-	m.unsettle(key, now).scan = true
+func (m *mirror) find(key []byte, now int64) *unsettled {
+	u := m.unsettle(key, now)
+	u.scan = true
+	return u
 }

@@ -52,9 +52,10 @@ type Node struct {
 	log     *slog.Logger
 	kernel  mapwatch.Kernel
 	owned   bool // kernel is ours to close
-	watch   mapwatch.Watch
 	cluster *gossip.Cluster
-	disk    *diskState // nil without a state directory
+	hlc     *crdt.Clock  // of all maps
+	seed    maphash.Seed // of all maps
+	disk    *diskState   // nil without a state directory
 	started time.Time
 
 	calls   chan func()
@@ -64,10 +65,20 @@ type Node struct {
 	begun   atomic.Bool // Run was called, or never will be
 
 	// Only the owner touches what follows, after New.
-	maps   []*boundMap
+	maps   []*boundMap // all of which it is known what they are
 	byName map[string]*boundMap
+	absent []absentMap
 	upto   int64 // boot: records before it are processed
-	time   *timekeeper
+
+	watch        mapwatch.Watch        // nil: there is nothing to watch
+	batches      <-chan mapwatch.Batch // of watch, until it is closed
+	captures     []*boundMap           // the maps of watch, by its indexes
+	rewatching   bool                  // another Watch is being made
+	rewatchAt    int64                 // boot: when that is due; 0: it is not
+	captureError error                 // why there is no Watch
+	imported     bool                  // what the maps held at the start was read
+
+	time *timekeeper
 
 	toldClock clockRelation // that the log has
 
@@ -82,20 +93,28 @@ type Node struct {
 type boundMap struct {
 	MapConfig
 	*mirror
-	index     int
-	kernel    mapwatch.Map
-	shape     mapwatch.Shape
-	imported  bool     // the first scan is done
-	kept      *mapNote // what was restored, until then
-	scanning  bool
-	rescan    bool // something was lost: scan as soon as the present scan is over
-	lastScan  time.Time
-	scannedAt int64       // boot: lastScan, which the wall clock may leave far ahead
-	forgot    int64       // boot: when quiet keys were last forgotten
-	won       []crdt.Slot // of the batch in hand: new entries, to be spread
-	gone      error       // why the kernel map is not bound
-	told      string      // the error that the log has
-	futures   futures
+	index        int          // in Node.captures; -1: not there
+	kernel       mapwatch.Map // nil: the target leads to no map
+	shape        mapwatch.Shape
+	late         bool     // the cluster was not told of the map at the start
+	boundLate    bool     // late once
+	since        int64    // boot: what was captured before is no matter of this kernel map
+	notBefore    int64    // boot: the target is not looked at before
+	importing    bool     // the first scan is under way, after the start
+	imported     bool     // the first scan is done
+	kept         *mapNote // what was restored, until then
+	scanning     bool
+	rescan       bool // something was lost: scan as soon as the present scan is over
+	drained      bool // that were many deletes
+	scanInterval time.Duration
+	retired      mapwatch.Counts // of watches that ended
+	lastScan     time.Time
+	scannedAt    int64       // boot: lastScan, which the wall clock may leave far ahead
+	forgot       int64       // boot: when quiet keys were last forgotten
+	won          []crdt.Slot // of the batch in hand: new entries, to be spread
+	gone         error       // why the kernel map is not bound
+	told         string      // the error that the log has
+	futures      futures
 }
 
 // New opens the maps, starts capture and binds the address. Nothing is sent
@@ -114,6 +133,8 @@ func New(config Config) (_ *Node, err error) {
 		done:   make(chan struct{}),
 		byName: make(map[string]*boundMap),
 		time:   newTimekeeper(config.MaxClockSkew),
+		hlc:    crdt.NewClock(config.MaxClockSkew),
+		seed:   maphash.MakeSeed(),
 	}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
@@ -141,54 +162,15 @@ func New(config Config) (_ *Node, err error) {
 	if err := n.openState(); err != nil {
 		return nil, err
 	}
-	handles := make([]mapwatch.Map, len(n.maps))
-	for i, b := range n.maps {
-		handles[i] = b.kernel
+	w, err := n.openWatch(n.withKernel())
+	if err != nil {
+		return nil, err
 	}
-	if n.watch, err = n.kernel.Watch(handles, mapwatch.Options{Mode: config.Capture, Pins: config.CapturePins}); err != nil {
-		return nil, fmt.Errorf("capture map changes: %w", err)
-	}
-	if n.config.ScanInterval == 0 {
-		n.config.ScanInterval = DefaultScanInterval
-		if n.watch.Mode() == mapwatch.ModeScan {
-			n.config.ScanInterval = scanOnlyInterval
-		}
-	}
-	if reason := n.watch.Reason(); reason != "" {
-		n.log.Warn("capture by "+string(n.watch.Mode()), "scan_interval", n.config.ScanInterval, "why", reason)
-	} else {
-		n.log.Info("capture by "+string(n.watch.Mode()), "scan_interval", n.config.ScanInterval)
-	}
+	n.watched(w, n.withKernel())
 	if n.cluster, err = gossip.Open(n.gossipConfig(), replica{n}); err != nil {
 		return nil, err
 	}
 	return n, nil
-}
-
-// openMaps opens every configured map; all that fail are in the error.
-func (n *Node) openMaps() error {
-	clock := crdt.NewClock(n.config.MaxClockSkew)
-	seed := maphash.MakeSeed()
-	ids := make(map[uint32]string)
-	var faults []error
-	for _, c := range n.config.Maps {
-		m, err := n.kernel.Open(c.Target)
-		if err != nil {
-			faults = append(faults, fmt.Errorf("map %s: %w", c.Name, err))
-			continue
-		}
-		shape := m.Shape()
-		b := &boundMap{MapConfig: c, index: len(n.maps), kernel: m, shape: shape,
-			mirror: newMirror(shape, c.MapOptions, n.config.Node, clock, seed)}
-		b.found = crdt.Found(n.started.UnixNano())
-		n.maps = append(n.maps, b)
-		if other, twice := ids[shape.ID]; twice {
-			faults = append(faults, fmt.Errorf("%w: maps %s and %s are one and the same kernel map %d: replicate it under one name", ErrConfig, other, c.Name, shape.ID))
-		}
-		ids[shape.ID] = c.Name
-		n.byName[c.Name] = b
-	}
-	return errors.Join(faults...)
 }
 
 func (n *Node) gossipConfig() gossip.Config {
@@ -199,7 +181,7 @@ func (n *Node) gossipConfig() gossip.Config {
 	c.SyncInterval = n.config.SyncInterval
 	c.Logger, c.Transport, c.Now, c.Boot = n.log, n.config.Transport, n.config.Now, n.kernel.Now
 	for _, b := range n.maps {
-		c.Maps = append(c.Maps, gossip.Map{Name: b.Name, Type: b.shape.Type, KeyBytes: b.shape.KeyBytes, ValueBytes: b.shape.ValueBytes})
+		c.Maps = append(c.Maps, n.gossipMap(b))
 	}
 	return c
 }
@@ -273,21 +255,27 @@ func (n *Node) leave() {
 func (n *Node) flush(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
-	for _, b := range n.maps {
-		due := false
-		if err := n.call(ctx, func() { due = b.imported && (b.rescan || n.watch.Mode() == mapwatch.ModeScan) }); err != nil {
-			return err
-		}
-		if due {
-			if err := n.scan(ctx, b, false); err != nil {
-				return err
+	var due []*boundMap
+	if err := n.call(ctx, func() {
+		for _, b := range n.withKernel() {
+			if mode, _ := n.capture(b); b.imported && (b.rescan || mode != mapwatch.ModeFexit && mode != mapwatch.ModeFentry) {
+				due = append(due, b)
 			}
+		}
+	}); err != nil {
+		return err
+	}
+	for _, b := range due {
+		if err := n.scan(ctx, b, scanLast); err != nil && !errors.Is(err, errReplaced) {
+			return err
 		}
 	}
 	target := n.kernel.Now()
 	for reached := false; !reached; {
-		n.watch.Barrier()
-		err := n.call(ctx, func() { reached = n.upto >= target && !n.unsettled() })
+		err := n.call(ctx, func() {
+			n.barrier()
+			reached = n.watch == nil || n.upto >= target && !n.unsettled()
+		})
 		if err != nil || reached {
 			return err
 		}
@@ -317,7 +305,7 @@ func (n *Node) Close() error {
 			n.takeRest()
 		}
 		errs = append(errs, n.closeState())
-		for _, b := range n.maps {
+		for _, b := range n.withKernel() {
 			errs = append(errs, b.kernel.Close())
 		}
 		if n.owned {
@@ -374,7 +362,7 @@ func (n *Node) watchRefusals(ctx context.Context, stop context.CancelCauseFunc) 
 			return
 		case <-ticker.C:
 		}
-		if refused := n.cluster.Refused(); len(refused) == len(n.maps) {
+		if refused := n.cluster.Refused(); len(refused) == len(n.config.Maps) {
 			var sentences []string
 			for name, why := range refused {
 				sentences = append(sentences, name+": "+why)

@@ -17,7 +17,7 @@ func (n *Node) own(ctx context.Context) {
 	defer close(n.done)
 	housekeeping := time.NewTicker(tick)
 	defer housekeeping.Stop()
-	scanning := time.NewTicker(max(min(tick, n.config.ScanInterval), minScanTick))
+	scanning := time.NewTicker(n.scanTick())
 	defer scanning.Stop()
 	settling := time.NewTicker(settleTick)
 	defer settling.Stop()
@@ -25,14 +25,13 @@ func (n *Node) own(ctx context.Context) {
 	settlingOn := false
 	n.readClocks()
 	n.writeNote() // entries mean nothing without it
-	batches := n.watch.Batches()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case batch, ok := <-batches:
+		case batch, ok := <-n.batches:
 			if !ok {
-				batches = nil // closed on our way out
+				n.batches = nil // closed on our way out, or for another Watch
 				continue
 			}
 			n.captured(batch)
@@ -72,7 +71,10 @@ func (n *Node) captured(batch mapwatch.Batch) {
 	now := n.kernel.Now()
 	for i := range batch.Changes {
 		c := &batch.Changes[i]
-		b := n.maps[c.Map]
+		b := n.captures[c.Map]
+		if c.Captured < b.since {
+			continue // of the map that it was before
+		}
 		if i%aheadKeys == 0 { // of the map that changes most, if there are several
 			b.ahead(len(batch.Changes)-i, func(j int) []byte { return batch.Changes[i+j].Key })
 		}
@@ -86,7 +88,10 @@ func (n *Node) captured(batch mapwatch.Batch) {
 	}
 	n.upto = max(n.upto, batch.Upto)
 	for _, i := range batch.Rescan {
-		n.maps[i].rescan = true
+		n.captures[i].rescan = true
+	}
+	for _, i := range batch.Drained {
+		n.captures[i].drained = true
 	}
 	for _, b := range n.maps {
 		if len(b.unsettled) > 0 {
@@ -109,7 +114,7 @@ func (n *Node) spread(b *boundMap, slots []crdt.Slot, from string) {
 // the moment; captured then decides.
 func (n *Node) look() {
 	looked := false
-	for _, b := range n.maps {
+	for _, b := range n.withKernel() {
 		now := n.kernel.Now()
 		for _, key := range b.dueLooks(lookLimit, now) {
 			at := n.kernel.Now()
@@ -122,7 +127,7 @@ func (n *Node) look() {
 		}
 	}
 	if looked {
-		n.watch.Barrier()
+		n.barrier()
 	}
 }
 
@@ -147,7 +152,7 @@ func (n *Node) lookTwice(b *boundMap, key []byte) (content, bool) {
 
 // writeDue applies what merges and settling made due.
 func (n *Node) writeDue() {
-	for _, b := range n.maps {
+	for _, b := range n.withKernel() {
 		for b.ready.len() > 0 {
 			ops, slots := b.takeWrites(applyLimit)
 			if len(ops) == 0 {
@@ -169,16 +174,20 @@ func (n *Node) housekeep(ctx context.Context) {
 	n.hearClocks()
 	now := n.kernel.Now()
 	n.tend()
-	retention := max(2*n.config.ScanInterval, minRetention)
+	n.bindDue(ctx)
 	for _, b := range n.maps {
-		b.retry(retryLimit, now)
+		retention := max(2*b.scanInterval, minRetention)
+		if b.kernel != nil {
+			b.retry(retryLimit, now)
+			n.spread(b, b.expire(b.shape.MaxEntries, n.wall(now)), "")
+		}
 		if now-b.forgot > int64(retention)/4 {
 			b.forgot = now
 			b.keys.forget(now - int64(retention))
 		}
-		b.note(b.kernel.Current())
 		b.futures.forget(now-n.futureWindow(), n.wall(now)+int64(n.config.MaxClockSkew))
 		n.tell(b)
+		n.cluster.SetRoom(b.Name, b.room())
 	}
 	n.keep(ctx)
 }
@@ -187,7 +196,7 @@ func (n *Node) housekeep(ctx context.Context) {
 func (n *Node) scanDue(ctx context.Context) {
 	now := n.kernel.Now()
 	for _, b := range n.maps {
-		if b.rescan || now-b.scannedAt >= int64(n.config.ScanInterval) {
+		if b.kernel != nil && (b.rescan || now-b.scannedAt >= int64(b.scanInterval)) {
 			n.startScan(ctx, b)
 		}
 	}
@@ -221,73 +230,11 @@ func (b *boundMap) note(err error) {
 	}
 }
 
-// startScan compares the whole kernel map with the store, once at a time.
-func (n *Node) startScan(ctx context.Context, b *boundMap) {
-	if b.scanning || !b.imported {
-		return
+// scanTick is how often it is looked whether a scan is due.
+func (n *Node) scanTick() time.Duration {
+	interval := n.config.ScanInterval
+	if interval == 0 {
+		interval = scanOnlyInterval
 	}
-	b.scanning, b.rescan = true, false
-	n.scans.Go(func() {
-		err := n.scan(ctx, b, false)
-		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrStopped) {
-			n.log.Warn("scan map", "map", b.Name, "error", err)
-		}
-		_ = n.call(ctx, func() {
-			b.scanning = false
-			if err == nil {
-				b.lastScan, b.scannedAt = n.config.Now(), n.kernel.Now()
-			} else {
-				b.rescan = true
-			}
-		})
-	})
-}
-
-// scan passes the kernel map to the owner, chunk by chunk, and then asks about
-// the keys that were not in it.
-func (n *Node) scan(ctx context.Context, b *boundMap, importing bool) error {
-	var s *scan
-	if err := n.call(ctx, func() { s = b.beginScan(n.kernel.Now()) }); err != nil {
-		return err
-	}
-	at := n.kernel.Now() // no chunk was read before this
-	err := b.kernel.Scan(ctx, func(keys, values []byte, count int) error {
-		err := n.call(ctx, func() {
-			n.journal(b, b.scanned(s, keys, values, count, importing, at, n.kernel.Now()))
-			if len(b.lookedAt) > 0 {
-				n.watch.Barrier()
-			}
-		})
-		at = n.kernel.Now()
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	for done := false; !done; {
-		if err := n.call(ctx, func() { done = b.unseen(s, n.kernel.Now()) }); err != nil {
-			return err
-		}
-	}
-	return n.call(ctx, func() { b.counters.Scans++ })
-}
-
-// importMaps takes what the maps held before this Node as the oldest there is,
-// or, with the entries of an earlier run, what differs from these as written
-// since.
-func (n *Node) importMaps(ctx context.Context) error {
-	for _, b := range n.maps {
-		if err := n.scan(ctx, b, true); err != nil {
-			return err
-		}
-		if err := n.call(ctx, func() {
-			b.imported, b.restored, b.lastScan, b.scannedAt = true, nil, n.config.Now(), n.kernel.Now()
-		}); err != nil {
-			return err
-		}
-		live, _ := 0, 0
-		_ = n.call(ctx, func() { live, _ = b.store.Len() })
-		n.log.Info("map bound", "map", b.Name, "target", b.Target, "id", b.shape.ID, "entries", live)
-	}
-	return n.call(ctx, n.writeNote) // which maps have the entries
+	return max(min(tick, interval), minScanTick)
 }

@@ -16,11 +16,17 @@ type replica struct{ n *Node }
 
 // on runs f with the map of that name on the owner.
 func (r replica) on(ctx context.Context, name string, f func(*boundMap)) error {
-	b := r.n.byName[name]
-	if b == nil {
-		return fmt.Errorf("map %s is not replicated here", name)
+	known := false
+	err := r.n.call(ctx, func() {
+		if b := r.n.byName[name]; b != nil {
+			known = true
+			f(b)
+		}
+	})
+	if err == nil && !known {
+		err = fmt.Errorf("map %s is not replicated here", name)
 	}
-	return r.n.call(ctx, func() { f(b) })
+	return err
 }
 
 // Merge merges entries of another member, spreads those that won further and

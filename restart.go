@@ -69,6 +69,7 @@ func (n *Node) openState() error {
 		}
 	}
 	n.known = kept.Known
+	n.addSaved(kept.Maps)
 	for _, b := range n.maps {
 		if was, ok := kept.Maps[b.Name]; ok {
 			if err := n.restore(b, was, saved); err != nil {
@@ -86,7 +87,7 @@ func (n *Node) restore(b *boundMap, was mapNote, saved *state.Saved) error {
 			"saved", fmt.Sprintf("%s, key %d bytes, value %d bytes", was.Type, was.KeyBytes, was.ValueBytes))
 		return nil
 	}
-	same := was.ID == b.shape.ID && was.Boot != "" && was.Boot == n.kernel.Boot()
+	same := b.kernel != nil && was.ID == b.shape.ID && was.Boot != "" && was.Boot == n.kernel.Boot()
 	b.beginRestore(same, was.Progress.Floor)
 	highest, misfits := crdt.Timestamp{}, 0
 	for e := range saved.Entries(b.Name) {
@@ -99,6 +100,9 @@ func (n *Node) restore(b *boundMap, was mapNote, saved *state.Saved) error {
 		if e.Version.Member == n.config.Node && e.Version.Time.Compare(highest) > 0 {
 			highest = e.Version.Time
 		}
+	}
+	if !same {
+		b.assumeEmpty()
 	}
 	b.store.Resume(was.Progress, b.busy)
 	if err := b.clock.Resume(highest, n.config.Now().UnixNano()); err != nil {

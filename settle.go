@@ -28,11 +28,11 @@ func contentOf(e crdt.Entry) content {
 
 // fingerprint stands for a content where keeping the value would cost too much.
 // The seed is random and the process's own, so two different contents collide
-// with a chance of 2^-59 that no peer can raise. The zero fingerprint stands for
+// with a chance of 2^-57 that no peer can raise. The zero fingerprint stands for
 // none and matches nothing.
 type fingerprint uint64
 
-// Fingerprints have the lowest bit set, or are absence; three bits above these
+// Fingerprints have the lowest bit set, or are absence; five bits above these
 // two are never set (see waitCell).
 const (
 	presence fingerprint = 1
@@ -43,7 +43,7 @@ func (c content) fingerprint(seed maphash.Seed) fingerprint {
 	if !c.present {
 		return absence
 	}
-	return fingerprint(maphash.Bytes(seed, c.value))&^31 | presence
+	return fingerprint(maphash.Bytes(seed, c.value))&^127 | presence
 }
 
 // verdict is what settling a key asks for.
@@ -53,9 +53,10 @@ const (
 	verdictInSync verdict = iota // kernel and store agree
 	verdictWrite                 // an older content that we account for is still there: write the entry
 	verdictStamp                 // a local write that no record told of: stamp it
+	verdictEvict                 // the kernel let go of the entry to make room
 )
 
-func (v verdict) String() string { return [...]string{"in sync", "write", "stamp"}[v] }
+func (v verdict) String() string { return [...]string{"in sync", "write", "stamp", "evict"}[v] }
 
 // settle decides what one key needs, from what the kernel holds (K), what the
 // store's entry says (E; known is false when the store has none) and the bases:

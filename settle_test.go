@@ -3,6 +3,7 @@ package mapgossip
 import (
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -15,8 +16,10 @@ func stories() []story {
 			for lost := -1; lost < 3; lost++ {
 				for _, first := range []string{"old", "now", "ahead"} {
 					for _, second := range []string{"now", "ahead"} {
-						for _, kind := range []string{"values", "local delete", "remote delete", "refusal", "touched", "repeat"} {
-							if (kind == "refusal" || kind == "repeat") && lost >= 0 || kind == "touched" && lost > 0 {
+						for _, kind := range []string{"values", "local delete", "remote delete", "refusal", "touched", "repeat", "evict", "evict touched", "evict and delete"} {
+							if (kind == "refusal" || kind == "repeat") && lost >= 0 || kind == "touched" && lost > 0 ||
+								strings.HasPrefix(kind, "evict") && (first != "now" || lost != -1 && lost != 1) ||
+								kind != "evict" && strings.HasPrefix(kind, "evict") && lost >= 0 {
 								continue
 							}
 							s := story{lost: lost, step: step, base: base, scans: 1,
@@ -31,6 +34,12 @@ func stories() []story {
 								s.refusal = true
 							case "touched":
 								s.touched = true
+							case "evict":
+								s.writes[1], s.evicts = gone, 1
+							case "evict touched":
+								s.writes[1], s.evicts, s.touched = gone, 1, true
+							case "evict and delete":
+								s.writes[1], s.writes[2], s.evicts = gone, gone, 1
 							case "repeat": // what a remote entry says as well
 								s.writes[1] = value("r0")
 							}

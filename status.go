@@ -1,13 +1,16 @@
 package mapgossip
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/mapgossip/mapgossip/gossip"
+	"github.com/mapgossip/mapgossip/mapwatch"
 )
 
 // Member is one member of the cluster as this one sees it. The JSON names are
@@ -25,6 +28,16 @@ type Member struct {
 	ClockOffsetMS float64   `json:"clock_offset_ms"`
 	RTTMS         float64   `json:"rtt_ms"`
 	Differ        []string  `json:"differ"` // maps whose digests differed at LastSync
+	Room          []Room    `json:"room"`   // of its kernel maps that this member has too, as last told, by map name
+}
+
+// Room says what the kernel map of one member can hold. Members need not have
+// the same; what does not fit stays known and goes in when there is room. The JSON
+// names are a contract.
+type Room struct {
+	Map        string `json:"map"`
+	MaxEntries int    `json:"max_entries"`
+	Waiting    int    `json:"waiting"` // entries that the member knows and its kernel map had no room for
 }
 
 // heldBackRounds is by how many rounds of anti-entropy deletes are older than
@@ -33,27 +46,30 @@ const heldBackRounds = 3
 
 // MapStatus is one map as this member holds it. The JSON names are a contract.
 type MapStatus struct {
-	Name         string    `json:"name"`
-	Target       string    `json:"target"`
-	ID           uint32    `json:"id"`
-	Type         string    `json:"type"`
-	KeyBytes     int       `json:"key_bytes"`
-	ValueBytes   int       `json:"value_bytes"`
-	MaxEntries   int       `json:"max_entries"`
-	Capture      string    `json:"capture"`
-	Direction    Direction `json:"direction"`
-	Events       Events    `json:"events"`
-	Entries      int       `json:"entries"`
-	Tombstones   int       `json:"tombstones"`
-	Floor        time.Time `json:"floor"`        // deletes up to then are forgotten: all members have them; zero: none yet
-	HeldBackBy   string    `json:"held_back_by"` // the member, or seed never reached, for which the next deletes wait; empty: just their age
-	Digest       string    `json:"digest"`       // equal digests: the same entries
-	PendingApply int       `json:"pending_apply"`
-	Bound        bool      `json:"bound"`
-	Error        string    `json:"error"`
-	LastScan     time.Time `json:"last_scan"`
-	Unsettled    int       `json:"unsettled"`
-	Counters     Counters  `json:"counters"`
+	Name          string    `json:"name"`
+	Target        string    `json:"target"`
+	ID            uint32    `json:"id"`
+	Type          string    `json:"type"`
+	KeyBytes      int       `json:"key_bytes"`
+	ValueBytes    int       `json:"value_bytes"`
+	MaxEntries    int       `json:"max_entries"`
+	Capture       string    `json:"capture"`
+	CaptureReason string    `json:"capture_reason"` // why not a better one
+	Direction     Direction `json:"direction"`
+	Events        Events    `json:"events"`
+	Evict         Evict     `json:"evict"` // of lru_hash; else empty
+	Entries       int       `json:"entries"`
+	Tombstones    int       `json:"tombstones"`
+	Floor         time.Time `json:"floor"`        // deletes up to then are forgotten: all members have them; zero: none yet
+	HeldBackBy    string    `json:"held_back_by"` // the member, or seed never reached, for which the next deletes wait; empty: just their age
+	Digest        string    `json:"digest"`       // equal digests: the same entries
+	PendingApply  int       `json:"pending_apply"`
+	Evicted       int       `json:"evicted"` // entries that the kernel let go of to make room, and that are not written here again
+	Bound         bool      `json:"bound"`
+	Error         string    `json:"error"`
+	LastScan      time.Time `json:"last_scan"`
+	Unsettled     int       `json:"unsettled"`
+	Counters      Counters  `json:"counters"`
 }
 
 // Counters of one map since the agent started; they never decrease.
@@ -62,7 +78,8 @@ type Counters struct {
 	Own      uint64 `json:"own"`      // our applies, recognised in the kernel
 	Failed   uint64 `json:"failed"`   // operations that failed and changed nothing
 	Dropped  uint64 `json:"dropped"`  // records that found the ring full
-	Missed   uint64 `json:"missed"`   // hook runs that the kernel skipped, all maps of the host
+	Missed   uint64 `json:"missed"`   // changes that no hook saw because the kernel skipped it, all maps of the host
+	Caught   uint64 `json:"caught"`   // of captured: by the second program of a hook, because the first was skipped
 
 	Collected uint64 `json:"collected"` // tombstones that all members had, and that are gone
 	Deleted   uint64 `json:"deleted"`   // entries of others that were not taken because they had been deleted
@@ -99,7 +116,7 @@ func (n *Node) Members() []Member {
 			Node: m.Node, Name: m.Name, Addr: m.Addr, State: m.State, Self: m.Self,
 			BootID: m.BootID, Version: m.Version, InSync: m.InSync, LastSync: m.LastSync,
 			ClockOffsetMS: milliseconds(m.ClockOffset), RTTMS: milliseconds(m.RTT),
-			Differ: append([]string{}, m.Differ...),
+			Differ: append([]string{}, m.Differ...), Room: rooms(m.Room),
 		})
 	}
 	slices.SortFunc(members, func(a, b Member) int {
@@ -114,6 +131,24 @@ func (n *Node) Members() []Member {
 	return members
 }
 
+func rooms(told map[string]gossip.Room) []Room {
+	list := make([]Room, 0, len(told))
+	for name, r := range told {
+		list = append(list, Room{name, r.MaxEntries, r.Waiting})
+	}
+	slices.SortFunc(list, func(a, b Room) int { return strings.Compare(a.Map, b.Map) })
+	return list
+}
+
+// room is what the others are told of a map.
+func (b *boundMap) room() gossip.Room {
+	r := gossip.Room{MaxEntries: b.shape.MaxEntries}
+	if _, reason := b.pendingApply(); errors.Is(reason, mapwatch.ErrFull) {
+		r.Waiting = b.keys.failed
+	}
+	return r
+}
+
 func milliseconds(d time.Duration) float64 {
 	return float64(d.Round(time.Microsecond)) / float64(time.Millisecond)
 }
@@ -124,26 +159,39 @@ func (n *Node) Maps(ctx context.Context) ([]MapStatus, error) {
 	refused := n.cluster.Refused()
 	var maps []MapStatus
 	err := n.call(ctx, func() {
-		for _, b := range n.maps {
-			maps = append(maps, n.mapStatus(b, refused[b.Name]))
+		for _, c := range n.config.Maps {
+			if b := n.byName[c.Name]; b != nil {
+				maps = append(maps, n.mapStatus(b, refused[c.Name]))
+			}
+			for _, absent := range n.absent {
+				if absent.Name == c.Name {
+					maps = append(maps, absent.status())
+				}
+			}
 		}
 	})
 	return maps, err
+}
+
+// status of a map of which the target is all that is known.
+func (a absentMap) status() MapStatus {
+	s := MapStatus{Name: a.Name, Target: a.Target, Error: a.why.Error(),
+		Direction: cmp.Or(a.Direction, DirectionBoth), Events: cmp.Or(a.Events, EventsAll)}
+	return s
 }
 
 func (n *Node) mapStatus(b *boundMap, refused string) MapStatus {
 	s := MapStatus{
 		Name: b.Name, Target: b.Target, ID: b.shape.ID, Type: b.shape.Type,
 		KeyBytes: b.shape.KeyBytes, ValueBytes: b.shape.ValueBytes, MaxEntries: b.shape.MaxEntries,
-		Capture: string(n.watch.Mode()), Direction: b.Direction, Events: b.Events,
+		Direction: cmp.Or(b.Direction, DirectionBoth), Events: cmp.Or(b.Events, EventsAll),
 		Digest: b.store.Digest().String(), Bound: b.gone == nil && b.imported,
-		LastScan: b.lastScan, Unsettled: len(b.unsettled),
+		LastScan: b.lastScan, Unsettled: len(b.unsettled), Evicted: b.keys.evicted,
 	}
-	if s.Direction == "" {
-		s.Direction = DirectionBoth
-	}
-	if s.Events == "" {
-		s.Events = EventsAll
+	mode, why := n.capture(b)
+	s.Capture, s.CaptureReason = string(mode), why
+	if b.shape.Type == mapwatch.TypeLRUHash {
+		s.Evict = cmp.Or(b.Evict, EvictLocal)
 	}
 	s.Entries, s.Tombstones = b.store.Len()
 	wall, p := n.wall(n.kernel.Now()), b.store.Progress()
@@ -155,15 +203,15 @@ func (n *Node) mapStatus(b *boundMap, refused string) MapStatus {
 			s.HeldBackBy = "seed " + n.unmet[0]
 		}
 	}
-	c := n.watch.Counts(b.index)
-	s.Counters = Counters{c.Captured, c.Own, c.Failed, c.Dropped, c.Missed, b.store.Collected(), b.store.Refused(), b.counters}
+	c := n.counts(b)
+	s.Counters = Counters{c.Captured, c.Own, c.Failed, c.Dropped, c.Missed, c.Caught, b.store.Collected(), b.store.Refused(), b.counters}
 	var reason error
 	s.PendingApply, reason = b.pendingApply()
 	switch {
 	case refused != "":
 		s.Error = refused
 	case b.gone != nil:
-		s.Error = b.gone.Error() + "; restart the agent to bind what the target leads to"
+		s.Error = b.gone.Error()
 	case len(b.futures) > 0:
 		s.Error = b.futures.sentence(n.wall(n.kernel.Now()), n.config.MaxClockSkew)
 	case reason != nil:
@@ -180,6 +228,21 @@ func (n *Node) Ready(ctx context.Context) (bool, []string) {
 	maps, err := n.Maps(ctx)
 	if err != nil {
 		return false, append(reasons, err.Error())
+	}
+	var late []string
+	if err := n.call(ctx, func() {
+		for _, b := range n.maps {
+			if b.boundLate && b.imported && !b.late {
+				late = append(late, b.Name)
+			}
+		}
+	}); err != nil {
+		return false, append(reasons, err.Error())
+	}
+	for _, name := range late {
+		if filled, why := n.cluster.Filled(name); !filled {
+			reasons = append(reasons, fmt.Sprintf("map %s: it came late: %s", name, why))
+		}
 	}
 	for _, m := range maps {
 		if !m.Bound && m.Error == "" {
@@ -248,11 +311,19 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	}
 	s := Status{
 		Node: n.config.Node, Cluster: n.config.Cluster, Version: n.config.Version, Started: n.started,
-		Capture: string(n.watch.Mode()), CaptureReason: n.watch.Reason(),
 		Conflicts:     append([]string{}, n.cluster.Conflicts()...),
 		StateError:    n.stateError(),
 		ClockOffsetMS: milliseconds(offset),
 		Members:       n.Members(), Maps: maps, Network: n.cluster.Stats(),
+	}
+	if err := n.call(ctx, func() {
+		if n.watch != nil {
+			s.Capture, s.CaptureReason = string(n.watch.Mode()), n.watch.Reason()
+		} else if n.captureError != nil {
+			s.CaptureReason = n.captureError.Error()
+		}
+	}); err != nil {
+		return Status{}, err
 	}
 	s.Ready, s.NotReady = n.Ready(ctx)
 	s.InSync = s.Ready && len(n.cluster.Refused()) == 0

@@ -36,6 +36,7 @@ type unsettled struct {
 	again    bool     // touched since the look
 	queued   bool     // in mirror.looks
 	scan     bool     // a scan asked for the look
+	drained  bool     // and many keys had been deleted at once before that
 }
 
 // lookQueue has the unsettled keys that wait for a look, the earliest first
@@ -196,6 +197,9 @@ func (m *mirror) settleKey(key string, u *unsettled, now int64, wall func(int64)
 	}
 	waiting := prior != 0
 	v := settle(look, entry, known, m.seed, base, prior)
+	if m.evicts && entry.present && !look.present {
+		v = m.explainAbsence(slot, u, v)
+	}
 	if base != 0 && base != look.fingerprint(m.seed) {
 		// Only we write the base: it was overwritten, and should the value be
 		// seen again, somebody else wrote it.
@@ -229,7 +233,10 @@ func (m *mirror) settleKey(key string, u *unsettled, now int64, wall func(int64)
 		if !waiting {
 			m.keys.wait(slot, look.fingerprint(m.seed))
 		}
+		m.keys.unset(slot, flagEvicted)
 		m.queue(slot)
+	case verdictEvict:
+		m.evict(slot)
 	case verdictStamp:
 		stamped, won := m.stampMissed([]byte(key), u, now, wall)
 		if won {
@@ -253,7 +260,7 @@ func (m *mirror) stampMissed(key []byte, u *unsettled, now int64, wall func(int6
 	var since int64
 	if known {
 		since = m.keys.recent(slot).since
-		if !m.keys.waits(slot) { // the kernel held the entry, so the write came after it
+		if !m.keys.pending(slot) { // the kernel held the entry, so the write came after it
 			cur, _ := m.store.At(slot)
 			after = cur.Version.Time
 		}

@@ -32,16 +32,21 @@ func check(ctx context.Context, o agentOptions, stdout io.Writer) error {
 	for _, m := range c.Maps {
 		if shape, ok := seen.maps[m.Target]; ok {
 			row("map", fmt.Sprintf("%s: %s (%s)", m.Name, m.Target, shapeText(shape)))
+		} else if err == nil {
+			row("map", fmt.Sprintf("%s: %v; the agent would wait for it", m.Name, seen.missing[m.Target]))
 		}
 	}
-	if seen.mode != "" {
-		row("capture", string(seen.mode)+because(seen.reason))
+	for _, how := range seen.captures {
+		row("capture", how)
+	}
+	if err == nil && len(seen.captures) == 0 {
+		row("capture", "not tried: there is no map yet")
 	}
 	switch {
 	case err == nil:
 		row("member", fmt.Sprintf("%s of cluster %s, %s", c.Node, c.Cluster, encryption(c.Keyring)))
 		row("bind", fmt.Sprintf("%s: TCP and UDP are free%s", c.Bind, advertised(c.Advertise)))
-	case seen.mode != "":
+	case len(seen.captures) > 0:
 		row("bind", fmt.Sprintf("%s: see the errors", c.Bind))
 	default:
 		row("bind", fmt.Sprintf("%s: not tried, because of what is before it", c.Bind))
@@ -86,7 +91,7 @@ func checkNode(c mapgossip.Config) (observer, error) {
 	defer host.Close()
 	c.Logger = nil                     // what it would log is in the answer
 	c.StateDir, c.CapturePins = "", "" // they would be changed
-	seen := observer{Kernel: host, maps: make(map[string]mapwatch.Shape)}
+	seen := observer{Kernel: host, maps: make(map[string]mapwatch.Shape), missing: make(map[string]error)}
 	c.Kernel = &seen
 	node, err := mapgossip.New(c)
 	if err != nil {
@@ -98,25 +103,41 @@ func checkNode(c mapgossip.Config) (observer, error) {
 // observer notes what a Node is shown of the kernel. One goroutine uses it.
 type observer struct {
 	mapwatch.Kernel
-	maps   map[string]mapwatch.Shape // by target
-	mode   mapwatch.Mode
-	reason string
+	maps     map[string]mapwatch.Shape // by target
+	missing  map[string]error          // by target
+	captures []string                  // how, and which maps if not all
 }
 
 func (o *observer) Open(target string) (mapwatch.Map, error) {
 	m, err := o.Kernel.Open(target)
 	if err == nil {
 		o.maps[target] = m.Shape()
+	} else {
+		o.missing[target] = err
 	}
 	return m, err
 }
 
 func (o *observer) Watch(maps []mapwatch.Map, options mapwatch.Options) (mapwatch.Watch, error) {
 	w, err := o.Kernel.Watch(maps, options)
-	if err == nil {
-		o.mode, o.reason = w.Mode(), w.Reason()
+	if err != nil {
+		return w, err
 	}
-	return w, err
+	targets := make(map[string][]string)
+	for i, m := range maps {
+		mode, reason := w.Capture(i)
+		how := string(mode) + because(reason)
+		if targets[how] == nil {
+			o.captures = append(o.captures, how)
+		}
+		targets[how] = append(targets[how], m.Shape().Target)
+	}
+	if len(o.captures) > 1 {
+		for i, how := range o.captures {
+			o.captures[i] = strings.Join(targets[how], ", ") + ": " + how
+		}
+	}
+	return w, nil
 }
 
 // resolve tells what a seed stands for at present.

@@ -37,8 +37,8 @@ func TestBadMaps(t *testing.T) {
 	dir := need.BPFFS(t)
 	good := filepath.Join(dir, "good")
 	pinMap(t, good, 8)
-	array := filepath.Join(dir, "array")
-	pinSpec(t, array, &ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 4})
+	perCPU := filepath.Join(dir, "percpu")
+	pinSpec(t, perCPU, &ebpf.MapSpec{Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 8, MaxEntries: 4})
 	program := filepath.Join(dir, "program")
 	pinProgram(t, program)
 	port := freePort(t)
@@ -53,14 +53,13 @@ func TestBadMaps(t *testing.T) {
 		args []string
 		want []string // a pattern a line
 	}{
-		"unknown pin":   {[]string{"--map", dir + "/none"}, []string{`map none: open map \S+/none: .*`}},
 		"unknown ID":    {[]string{"--map", "a=id:4294967295"}, []string{`map a: open map id:4294967295: .*`}},
-		"unknown name":  {[]string{"--map", "a=name:nosuchmap"}, []string{`map a: open map name:nosuchmap: .*`}},
 		"program":       {[]string{"--map", program}, []string{`map program: open map \S+/program: .*not a BPF map.*`}},
-		"array":         {[]string{"--map", array}, []string{`map array: open map \S+/array: .*array.*`}},
+		"per CPU":       {[]string{"--map", perCPU}, []string{`map percpu: open map \S+/percpu: .*percpu_array.*CPU.*`}},
+		"evict":         {[]string{"--map", good + ",evict=delete"}, []string{`map good: .*evict=delete is for maps of type lru_hash; this one is hash.*`}},
 		"target":        {[]string{"--map", "a=flows"}, []string{`map a: .*flows.*`}},
-		"two at once":   {[]string{"--map", program, "--map", array}, []string{"map program: .*", "map array: .*"}},
-		"one map twice": {[]string{"--map", good, "--map", "b=" + dir + "/../bpf/good"}, []string{"maps good and b are one and the same kernel map [0-9]+: .*"}},
+		"two at once":   {[]string{"--map", program, "--map", perCPU}, []string{"map program: .*", "map percpu: .*"}},
+		"one map twice": {[]string{"--map", good, "--map", "b=" + dir + "/../bpf/good"}, []string{"map b: configuration: maps good and b are one and the same kernel map [0-9]+: .*"}},
 		"port taken":    {[]string{"--map", good, "--bind", busy}, []string{".*" + regexp.QuoteMeta(busy) + ".*another process has this port.*"}},
 		"not our IP":    {[]string{"--map", good, "--bind", "192.0.2.1:1"}, []string{".*192.0.2.1:1.*no interface of this host.*"}},
 		"HTTP taken":    {[]string{"--map", good, "--http", busy}, []string{"listen on --http " + regexp.QuoteMeta(busy) + ": another process has this address: .*"}},
@@ -76,6 +75,33 @@ func TestBadMaps(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestCheckMissingMap: a map that is not there is no fault, the agent waits for it.
+func TestCheckMissingMap(t *testing.T) {
+	t.Parallel()
+	dir := need.BPFFS(t)
+	pinMap(t, filepath.Join(dir, "good"), 8)
+	args := []string{"agent", "--check", "--node", "n", "--bind", freePort(t), "--http", "", "--capture", "scan"}
+	missing := `(?m)^map +none: open map \S+/none: not found: nothing is pinned there.*; the agent would wait for it$`
+	for _, test := range []struct {
+		maps []string
+		want []string
+	}{
+		{[]string{"--map", dir + "/none"}, []string{missing, `(?m)^capture +not tried: there is no map yet$`}},
+		{[]string{"--map", dir + "/none", "--map", dir + "/good"}, []string{missing, `(?m)^map +good: `, `(?m)^capture +scan, because `}},
+		{[]string{"--map", "none=name:nosuchmap"}, []string{`(?m)^map +none: open map name:nosuchmap: not found: .*; the agent would wait for it$`}},
+	} {
+		r := invoke(t, nil, append(args, test.maps...)...)
+		if r.code != exitOK || r.stderr != "" {
+			t.Errorf("%v: code %d, stderr %s", test.maps, r.code, r.stderr)
+		}
+		for _, want := range test.want {
+			if !regexp.MustCompile(want).MatchString(r.stdout) {
+				t.Errorf("%v:\n%s\nwant %s", test.maps, r.stdout, want)
+			}
+		}
 	}
 }
 

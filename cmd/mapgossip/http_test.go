@@ -50,13 +50,13 @@ func fixture() mapgossip.Status {
 		Unhealthy: []string{"2 members have the node ID lb-9", "map acl: 2 entries are not in the kernel map: map is full"},
 		Conflicts: []string{"2 members have the node ID lb-9"},
 		Members: []mapgossip.Member{
-			{Node: "lb-1", Name: "lb-1-0a", Addr: "192.0.2.1:7946", State: "alive", Self: true, BootID: "0a", Version: "v0.1.0", InSync: true, Differ: []string{}},
-			{Node: "lb-2", Name: "lb-2-0b", Addr: "192.0.2.2:7946", State: "alive", BootID: "0b", Version: "v0.1.0", InSync: true, LastSync: now.Add(-3 * time.Second), ClockOffsetMS: -1.25, RTTMS: 0.85, Differ: []string{}},
-			{Node: "lb-3", Name: "lb-3-0c", Addr: "192.0.2.3:7946", State: "alive", BootID: "0c", Version: "v0.2.0", LastSync: now.Add(-12 * time.Second), ClockOffsetMS: 2500, RTTMS: 12.4, Differ: []string{"acl", "flows"}},
-			{Node: "lb-4", Name: "lb-4-0d", Addr: "192.0.2.4:7946", State: "alive", BootID: "0d", Version: "v0.1.0", Differ: []string{}},
-			{Node: "lb-5", Name: "lb-5-0e", Addr: "192.0.2.5:7946", State: "dead", BootID: "0e", Version: "v0.1.0", LastSync: now.Add(-time.Hour), ClockOffsetMS: 0.1, RTTMS: 1.5, Differ: []string{}},
-			{Node: "lb-6", Name: "lb-6-0f", Addr: "192.0.2.6:7946", State: "left", BootID: "0f", Version: "v0.1.0", LastSync: now.Add(-100 * time.Hour), Differ: []string{}},
-			{Node: "lb-7", Name: "lb-7-1a", Addr: "192.0.2.7:7946", State: "alive", BootID: "1a", Version: "v0.1.0", LastSync: now.Add(-10 * time.Minute), Differ: []string{}},
+			{Node: "lb-1", Name: "lb-1-0a", Addr: "192.0.2.1:7946", State: "alive", Self: true, BootID: "0a", Version: "v0.1.0", InSync: true, Differ: []string{}, Room: []mapgossip.Room{}},
+			{Node: "lb-2", Name: "lb-2-0b", Addr: "192.0.2.2:7946", State: "alive", BootID: "0b", Version: "v0.1.0", InSync: true, LastSync: now.Add(-3 * time.Second), ClockOffsetMS: -1.25, RTTMS: 0.85, Differ: []string{}, Room: []mapgossip.Room{}},
+			{Node: "lb-3", Name: "lb-3-0c", Addr: "192.0.2.3:7946", State: "alive", BootID: "0c", Version: "v0.2.0", LastSync: now.Add(-12 * time.Second), ClockOffsetMS: 2500, RTTMS: 12.4, Differ: []string{"acl", "flows"}, Room: []mapgossip.Room{{Map: "flows", MaxEntries: 8192, Waiting: 1808}}},
+			{Node: "lb-4", Name: "lb-4-0d", Addr: "192.0.2.4:7946", State: "alive", BootID: "0d", Version: "v0.1.0", Differ: []string{}, Room: []mapgossip.Room{}},
+			{Node: "lb-5", Name: "lb-5-0e", Addr: "192.0.2.5:7946", State: "dead", BootID: "0e", Version: "v0.1.0", LastSync: now.Add(-time.Hour), ClockOffsetMS: 0.1, RTTMS: 1.5, Differ: []string{}, Room: []mapgossip.Room{}},
+			{Node: "lb-6", Name: "lb-6-0f", Addr: "192.0.2.6:7946", State: "left", BootID: "0f", Version: "v0.1.0", LastSync: now.Add(-100 * time.Hour), Differ: []string{}, Room: []mapgossip.Room{}},
+			{Node: "lb-7", Name: "lb-7-1a", Addr: "192.0.2.7:7946", State: "alive", BootID: "1a", Version: "v0.1.0", LastSync: now.Add(-10 * time.Minute), Differ: []string{}, Room: []mapgossip.Room{}},
 		},
 		Maps: []mapgossip.MapStatus{
 			{Name: "flows", Target: "/sys/fs/bpf/flows", ID: 42, Type: "hash", KeyBytes: 16, ValueBytes: 32, MaxEntries: 65536, Capture: "scan", Direction: "both", Events: "all",
@@ -74,6 +74,7 @@ func healthyFixture() mapgossip.Status {
 	s.Capture, s.CaptureReason, s.NotReady, s.Unhealthy, s.Conflicts = "fexit", "", nil, nil, nil
 	s.Ready, s.Healthy, s.InSync = true, true, true
 	s.Members, s.Maps = s.Members[:2], s.Maps[:1]
+	s.Maps[0].Capture = "fexit"
 	return s
 }
 

@@ -106,7 +106,7 @@ func TestBadUsage(t *testing.T) {
 	}{
 		{args: []string{"agent", "--node", "n"}, stderr: []string{"no map to replicate: give --map NAME=TARGET at least once"}},
 		{args: []string{"agent", "--map", "flows", "--node", "n"}, stderr: []string{`map "flows": want NAME=TARGET, or an absolute pin path`}},
-		{args: with("--map", "b=id:2,colour=red"), stderr: []string{`map b: unknown option "colour=red": there are direction=both|send|receive and events=all|update|delete`}},
+		{args: with("--map", "b=id:2,colour=red"), stderr: []string{`map b: unknown option "colour=red": there are direction=both|send|receive, events=all|update|delete and evict=local|delete`}},
 		{args: with("--map", "b=id:2,direction=up"), stderr: []string{`map b: direction "up": want both, send or receive`}},
 		{args: with("--map", "a=id:2"), stderr: []string{"map a is configured twice: each map needs a NAME of its own"}},
 		{args: with("--map", "b=id:1"), stderr: []string{"maps a and b are one and the same target id:1: replicate it under one name"}},

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,18 +45,12 @@ func writeStatus(w io.Writer, s mapgossip.Status, now time.Time) {
 	more(told)
 	line("capture", s.Capture+because(s.CaptureReason))
 	if missed := missedRuns(s.Maps); missed > 0 {
-		more([]string{fmt.Sprintf("the kernel skipped the hooks %d times since the start; scans found what changed", missed)})
+		more([]string{fmt.Sprintf("the kernel skipped the hooks at %d changes since the start; scans found what changed", missed)})
 	}
+	more(otherCapture(s))
 
 	fmt.Fprintln(w)
-	t := table{{"MAP", "ENTRIES", "TOMBSTONES", "PENDING", "UNSETTLED", "LOST", "LAST SCAN", "DIGEST"}}
-	for _, m := range s.Maps {
-		t = append(t, []string{
-			m.Name, fmt.Sprintf("%d of %d", m.Entries, m.MaxEntries), fmt.Sprint(m.Tombstones), fmt.Sprint(m.PendingApply),
-			fmt.Sprint(m.Unsettled), fmt.Sprint(m.Counters.Dropped), ago(m.LastScan, now), m.Digest[:min(12, len(m.Digest))],
-		})
-	}
-	t.write(w, "")
+	writeMapStates(w, s.Maps, now)
 	fmt.Fprintln(w)
 	writeMembers(w, s.Members, now)
 
@@ -65,6 +60,33 @@ func writeStatus(w io.Writer, s mapgossip.Status, now time.Time) {
 			fmt.Fprintf(w, "  - %s\n", text)
 		}
 	}
+}
+
+// otherCapture names the maps that are not captured in the way that holds for
+// the best one.
+func otherCapture(s mapgossip.Status) (texts []string) {
+	for _, m := range s.Maps {
+		if m.Capture != "" && m.Capture != s.Capture {
+			texts = append(texts, fmt.Sprintf("map %s: %s%s", m.Name, m.Capture, because(m.CaptureReason)))
+		}
+	}
+	return texts
+}
+
+func writeMapStates(w io.Writer, maps []mapgossip.MapStatus, now time.Time) {
+	evicts := slices.ContainsFunc(maps, func(m mapgossip.MapStatus) bool { return m.Evict != "" })
+	row := func(name, entries, tombstones, pending, evicted, unsettled, lost, scan, digest string) []string {
+		if !evicts {
+			return []string{name, entries, tombstones, pending, unsettled, lost, scan, digest}
+		}
+		return []string{name, entries, tombstones, pending, evicted, unsettled, lost, scan, digest}
+	}
+	t := table{row("MAP", "ENTRIES", "TOMBSTONES", "PENDING", "EVICTED", "UNSETTLED", "LOST", "LAST SCAN", "DIGEST")}
+	for _, m := range maps {
+		t = append(t, row(m.Name, fmt.Sprintf("%d of %d", m.Entries, m.MaxEntries), fmt.Sprint(m.Tombstones), fmt.Sprint(m.PendingApply),
+			fmt.Sprint(m.Evicted), fmt.Sprint(m.Unsettled), fmt.Sprint(m.Counters.Dropped), ago(m.LastScan, now), m.Digest[:min(12, len(m.Digest))]))
+	}
+	t.write(w, "")
 }
 
 // syncVerdict says whether all alive members hold the same, and of those that
@@ -134,6 +156,11 @@ func advise(s mapgossip.Status, now time.Time) (advice []string) {
 		}
 	}
 	for _, m := range s.Members {
+		for _, r := range m.Room {
+			if r.Waiting > 0 && !m.Self && m.State == "alive" {
+				add("map %s: %s has no room for %d of the entries, its max_entries is %d: load a larger map there", r.Map, m.Node, r.Waiting, r.MaxEntries)
+			}
+		}
 		offset := milliseconds(m.ClockOffsetMS).Abs()
 		switch {
 		case m.Self:

@@ -1,0 +1,181 @@
+package mapgossip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mapgossip/mapgossip/mapwatch"
+)
+
+// watchAgain is how long after a Watch could not be had another is tried.
+const watchAgain = 10 * time.Second
+
+// openWatch starts to capture the maps that have a kernel map; there is none if
+// none has.
+func (n *Node) openWatch(maps []*boundMap) (mapwatch.Watch, error) {
+	if len(maps) == 0 {
+		return nil, nil
+	}
+	handles := make([]mapwatch.Map, len(maps))
+	for i, b := range maps {
+		handles[i] = b.kernel
+	}
+	w, err := n.kernel.Watch(handles, mapwatch.Options{Mode: n.config.Capture, Pins: n.config.CapturePins})
+	if err != nil {
+		return nil, fmt.Errorf("capture map changes: %w", err)
+	}
+	return w, nil
+}
+
+// withKernel lists the maps that have a kernel map.
+func (n *Node) withKernel() (maps []*boundMap) {
+	for _, b := range n.maps {
+		if b.kernel != nil {
+			maps = append(maps, b)
+		}
+	}
+	return maps
+}
+
+// watched makes w, of these maps, the Watch of the Node.
+func (n *Node) watched(w mapwatch.Watch, maps []*boundMap) {
+	n.watch, n.batches, n.captures = w, nil, maps
+	for _, b := range n.maps {
+		b.index = -1
+	}
+	if w == nil {
+		return
+	}
+	n.batches = w.Batches()
+	told := make(map[string]bool)
+	for i, b := range maps {
+		b.index = i
+		mode, reason := w.Capture(i)
+		if b.scanInterval = n.config.ScanInterval; b.scanInterval == 0 {
+			if b.scanInterval = DefaultScanInterval; mode == mapwatch.ModeScan {
+				b.scanInterval = scanOnlyInterval
+			}
+		}
+		what := fmt.Sprint(mode, b.scanInterval, reason)
+		if told[what] {
+			continue
+		}
+		told[what] = true
+		if reason != "" {
+			n.log.Warn("capture by "+string(mode), "map", b.Name, "scan_interval", b.scanInterval, "why", reason)
+		} else {
+			n.log.Info("capture by "+string(mode), "map", b.Name, "scan_interval", b.scanInterval)
+		}
+	}
+}
+
+// rewatch starts a Watch of the maps that have a kernel map, in place of the
+// one that there is. It is done some time after it returned; what the maps that
+// were watched before get meanwhile, a scan finds.
+func (n *Node) rewatch() {
+	if n.rewatching {
+		n.rewatchAt = n.kernel.Now() // again, after that
+		return
+	}
+	n.rewatching, n.rewatchAt = true, 0
+	old, maps, before := n.watch, n.withKernel(), n.captures
+	n.scans.Go(func() {
+		if old != nil {
+			if err := old.Close(); err != nil { // pins of a directory are for one Watch at a time
+				n.log.Warn("end the capture of before", "error", err)
+			}
+		}
+		w, err := n.openWatch(maps)
+		lost := err
+		if err != nil && len(before) < len(maps) { // what came in addition may be to blame
+			w, err = n.openWatch(before)
+		}
+		if called := n.call(context.Background(), func() { n.rewatched(w, maps, lost, err) }); called != nil && w != nil {
+			w.Close()
+		}
+	})
+}
+
+// rewatched takes what became of rewatch: w of all maps; or, because of lost, of
+// those that were watched before; or none because of err.
+func (n *Node) rewatched(w mapwatch.Watch, maps []*boundMap, lost, err error) {
+	n.rewatching = false
+	now := n.kernel.Now()
+	if n.batches != nil { // of the old Watch, which is closed
+		for batch := range n.batches {
+			n.captured(batch)
+			batch.Release()
+		}
+		n.batches = nil
+	}
+	for i, b := range n.captures {
+		b.retired = addCounts(b.retired, n.watch.Counts(i))
+	}
+	if lost != nil {
+		n.log.Error("capture is in trouble", "error", lost)
+		before := n.captures
+		for _, b := range maps {
+			if b.index < 0 && err == nil { // not among those before
+				b.forsake(lost, now+int64(time.Minute))
+			}
+		}
+		maps = before
+	}
+	if err != nil {
+		n.rewatchAt = now + int64(watchAgain)
+		n.captureError = err
+		n.watched(nil, nil)
+		return
+	}
+	n.captureError = nil
+	n.watched(w, maps)
+	for _, b := range maps {
+		b.rescan = true // nobody saw what was changed meanwhile
+	}
+}
+
+// forsake gives back a kernel map that cannot be captured as it was asked for.
+func (b *boundMap) forsake(why error, until int64) {
+	b.gone = errors.Join(why, b.kernel.Close())
+	b.kernel, b.notBefore = nil, until
+}
+
+// rewatchDue tries again what did not work.
+func (n *Node) rewatchDue() {
+	if n.rewatchAt != 0 && n.kernel.Now() >= n.rewatchAt && !n.rewatching {
+		n.rewatch()
+	}
+}
+
+// barrier asks the Watch, if there is one, for a batch that covers this moment.
+func (n *Node) barrier() {
+	if n.watch != nil {
+		n.watch.Barrier()
+	}
+}
+
+// capture says how the changes of a map are captured, and why not in a better way.
+func (n *Node) capture(b *boundMap) (mapwatch.Mode, string) {
+	switch {
+	case b.index >= 0:
+		return n.watch.Capture(b.index)
+	case n.captureError != nil:
+		return "", n.captureError.Error()
+	}
+	return "", ""
+}
+
+// counts are those of all watches that a map had.
+func (n *Node) counts(b *boundMap) mapwatch.Counts {
+	if b.index < 0 {
+		return b.retired
+	}
+	return addCounts(b.retired, n.watch.Counts(b.index))
+}
+
+func addCounts(a, b mapwatch.Counts) mapwatch.Counts {
+	return mapwatch.Counts{Captured: a.Captured + b.Captured, Own: a.Own + b.Own, Failed: a.Failed + b.Failed,
+		Dropped: a.Dropped + b.Dropped, Missed: a.Missed + b.Missed, Caught: a.Caught + b.Caught}
+}
