@@ -38,7 +38,7 @@ test-explore: # every interleaving that can befall a key, and all seeds and stor
 	MAPGOSSIP_EXHAUSTIVE=1 $(GO) test -count=1 -timeout 20m -skip '^TestSimulation$$' .
 
 test-lab: # the emulated machines themselves
-	$(GO) test -count=1 -tags lab ./test/lab/...
+	$(GO) test -count=1 -tags lab ./test/lab/... ./test/cmd/labrun
 
 test-e2e: # agents on several hosts, trampolines and packets
 	$(GO) test -count=1 -timeout 20m -tags e2e ./test
@@ -56,7 +56,7 @@ lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags guest ./mapwatch/...
-	$(GO) vet -tags lab ./test/lab/...
+	$(GO) vet -tags lab ./test/lab/... ./test/cmd/labrun
 	$(GO) vet -tags e2e ./test
 
 tidy: # go.mod names what is used, no more

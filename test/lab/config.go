@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 )
@@ -47,9 +48,15 @@ type Config struct {
 // HostConfig describes one host.
 type HostConfig struct {
 	Name     string // host name; letters, digits and dashes
-	Kernel   string // series: "6.1", "6.12", "6.18"; native hosts have this machine's
+	Kernel   string // series: "5.10", "6.1", "6.12", "6.18", or kernels.Newest; native hosts have this machine's
+	Arch     string // "amd64" or "arm64", as Go names them; default: this machine's. Others are guests only
 	CPUs     int    // guests only; default 2
 	MemoryMB int    // guests only; default 768
+
+	// Preempt and Lockdown are guests only. New fails with ErrPreempt or ErrLockdown where the
+	// kernel does not do as it is told.
+	Preempt  Preempt
+	Lockdown Lockdown
 }
 
 // sharedWriter lets several goroutines write whole sentences.
@@ -91,6 +98,9 @@ func (c Config) withDefaults() Config {
 		if h.MemoryMB == 0 {
 			h.MemoryMB = 768
 		}
+		if h.Arch == "" {
+			h.Arch = runtime.GOARCH
+		}
 	}
 	return c
 }
@@ -124,6 +134,27 @@ func (c Config) Validate() error {
 		seen[h.Name] = true
 		if h.Kernel == "" && c.Mode != Native {
 			fault("host %s: no kernel series given; try 6.12", h.Name)
+		}
+		if _, found := emulatorOf(h.Arch); !found && h.Arch != runtime.GOARCH {
+			fault("host %s: architecture %q: want amd64 or arm64", h.Name, h.Arch)
+		}
+		if h.Arch != runtime.GOARCH && c.Mode == Native {
+			fault("host %s: namespaces of this machine are %s, not %s", h.Name, runtime.GOARCH, h.Arch)
+		}
+		if h.Arch != runtime.GOARCH && len(c.Programs) > 0 {
+			fault("host %s: this machine's programs (%s) do not run on %s", h.Name, strings.Join(c.Programs, ", "), h.Arch)
+		}
+		if !h.Preempt.valid() {
+			fault("host %s: preemption %q: want none, voluntary, full or lazy", h.Name, h.Preempt)
+		}
+		if !h.Lockdown.valid() {
+			fault("host %s: lockdown %q: want integrity or confidentiality", h.Name, h.Lockdown)
+		}
+		if h.Preempt != PreemptOwn && h.Lockdown != LockdownNone {
+			fault("host %s: a kernel in lockdown does not tell how it preempts: want preemption %s or lockdown %s, not both", h.Name, h.Preempt, h.Lockdown)
+		}
+		if c.Mode == Native && (h.Preempt != "" || h.Lockdown != "") {
+			fault("host %s: namespaces have this machine's kernel as it runs: preemption and lockdown are for guests", h.Name)
 		}
 		if h.CPUs < 1 || h.MemoryMB < 256 {
 			fault("host %s: want at least 1 CPU and 256 MB, have %d and %d", h.Name, h.CPUs, h.MemoryMB)

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/mapgossip/mapgossip/test/lab/kernels"
 )
 
 func TestValidate(t *testing.T) {
@@ -16,7 +18,10 @@ func TestValidate(t *testing.T) {
 		t.Fatal(err)
 	}
 	good := Config{
-		Hosts: []HostConfig{{Name: "a", Kernel: "6.1"}, {Name: "b-2", Kernel: "6.12", CPUs: 1, MemoryMB: 512}},
+		Hosts: []HostConfig{
+			{Name: "a", Kernel: "6.1", Preempt: PreemptFull}, {Name: "b-2", Kernel: "6.12", CPUs: 1, MemoryMB: 512, Lockdown: LockdownIntegrity},
+			{Name: "c", Kernel: kernels.Newest, Arch: "arm64"}, {Name: "d", Kernel: kernels.Newest, Arch: "amd64"},
+		},
 		Files: map[string]string{"/lab/p": program},
 	}
 	if err := good.Validate(); err != nil {
@@ -42,6 +47,22 @@ func TestValidate(t *testing.T) {
 	}
 	if err := (Config{}).Validate(); err == nil {
 		t.Error("a lab without hosts")
+	}
+	boot := Config{Mode: Native, Programs: []string{"busybox"}, Hosts: []HostConfig{
+		{Name: "a", Arch: "riscv64"}, {Name: "b", Preempt: "some"}, {Name: "c", Lockdown: "some"},
+		{Name: "d", Lockdown: LockdownIntegrity, Preempt: PreemptFull},
+	}}
+	err = boot.Validate()
+	if err == nil {
+		t.Fatal("no fault found")
+	}
+	for _, want := range []string{
+		`a: architecture "riscv64"`, "a: namespaces", "a: this machine's programs (busybox)", `b: preemption "some"`,
+		`c: lockdown "some"`, "d: a kernel in lockdown", "d: namespaces have",
+	} {
+		if !strings.Contains(err.Error(), "host "+want) {
+			t.Errorf("nothing about %s in:\n%v", want, err)
+		}
 	}
 	many := Config{Network: netip.MustParsePrefix("10.0.0.0/30"), Hosts: []HostConfig{{Name: "a", Kernel: "6.1"}, {Name: "b", Kernel: "6.1"}, {Name: "c", Kernel: "6.1"}}}
 	if err := many.Validate(); err == nil {

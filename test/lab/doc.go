@@ -1,6 +1,6 @@
 // Package lab gives tests and demos a few hosts on one Ethernet, each with a
 // kernel that BPF trampolines can be attached to: guests under software emulation
-// (QEMU, any of Debian's kernels, on any machine), or network namespaces of this
+// (QEMU, any of Debian's kernels for amd64 and arm64, on any machine), or network namespaces of this
 // machine where its own kernel allows it.
 //
 //	l, err := lab.New(ctx, lab.Config{
@@ -26,13 +26,16 @@
 //
 // # What a user's machine needs
 //
-// Linux, and Go. For guests: qemu-system-x86_64 7.2 or later (Debian's package
-// qemu-system-x86), no root, no KVM; and Debian's archive, once, for the kernels
+// Linux, and Go. For guests: qemu-system-x86_64 or qemu-system-aarch64 7.2 or later (Debian's packages
+// qemu-system-x86 and qemu-system-arm), no root, no KVM; and Debian's archive, once, for the kernels
 // (package kernels). About 1 GB of memory a guest. For namespaces: root, Linux 5.12,
 // /dev/net/tun. [Install] brings what is missing on Debian.
 //
-// Programs put into hosts are for x86-64; Go programs must be built with CGO_ENABLED=0
-// ([Build] does that), others take their shared libraries along (Config.Programs).
+// Programs put into hosts are for their architecture, by default this machine's; Go programs must be
+// built with CGO_ENABLED=0 ([Build] and [BuildFor] do that), others take their shared libraries along
+// (Config.Programs, which has none for another architecture).
+//
+// Command labrun (test/cmd/labrun) boots one guest for one program.
 //
 // # Choice
 //

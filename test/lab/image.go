@@ -17,35 +17,40 @@ import (
 	"github.com/mapgossip/mapgossip/test/lab/kernels"
 )
 
+// system is what all guests that boot the same have in common; what differs is on their command lines.
+type system struct{ series, arch string }
+
+func (h HostConfig) system() system { return system{h.Kernel, h.Arch} }
+
 // guestImage is what QEMU boots.
 type guestImage struct{ kernel, initramfs string }
 
-// buildImages fetches the kernels and makes an initramfs of each, by series. All guests of one
-// series boot the same; what differs is on their command lines.
-func buildImages(ctx context.Context, c Config, init, folder string) (map[string]guestImage, error) {
-	base, err := baseFiles(ctx, c, init)
+// buildImages fetches the kernels and makes an initramfs of each. inits has a labinit of each architecture.
+func buildImages(ctx context.Context, c Config, inits map[string]string, folder string) (map[system]guestImage, error) {
+	base, err := baseFiles(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	images := make(map[string]guestImage)
+	images := make(map[system]guestImage)
 	for _, h := range c.Hosts {
-		images[h.Kernel] = guestImage{initramfs: filepath.Join(folder, "initramfs-"+h.Kernel)}
+		images[h.system()] = guestImage{initramfs: filepath.Join(folder, "initramfs-"+h.Kernel+"-"+h.Arch)}
 	}
 	type made struct {
-		series string
+		system system
 		image  guestImage
 	}
 	results := make(chan made, len(images))
 	group, ctx := errgroup.WithContext(ctx)
-	for series, image := range images {
+	for s, image := range images {
 		group.Go(func() error {
-			k, err := kernels.Fetch(ctx, series, c.Progress)
+			k, err := kernels.Fetch(ctx, s.series, s.arch, c.Progress)
 			if err != nil {
 				return err
 			}
 			image.kernel = k.Image
-			results <- made{series, image}
-			return writeImage(image.initramfs, append(slices.Clip(base), moduleFiles(k)...))
+			results <- made{s, image}
+			init := file{path: "/init", local: inits[s.arch]}
+			return writeImage(image.initramfs, slices.Concat([]file{init}, base, moduleFiles(k)))
 		})
 	}
 	if err := group.Wait(); err != nil {
@@ -53,7 +58,7 @@ func buildImages(ctx context.Context, c Config, init, folder string) (map[string
 	}
 	close(results)
 	for m := range results {
-		images[m.series] = m.image
+		images[m.system] = m.image
 	}
 	return images, nil
 }
@@ -66,9 +71,9 @@ type file struct {
 	link    string
 }
 
-func baseFiles(ctx context.Context, c Config, init string) ([]file, error) {
+// baseFiles are in every guest.
+func baseFiles(ctx context.Context, c Config) ([]file, error) {
 	files := []file{
-		{path: "/init", local: init},
 		{path: "/etc/passwd", content: []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")},
 		{path: "/etc/group", content: []byte("root:x:0:\nnogroup:x:65534:\n")},
 		{path: "/etc/hosts"},

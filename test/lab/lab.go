@@ -51,11 +51,11 @@ func New(ctx context.Context, c Config) (l *Lab, err error) {
 		return l, err
 	}
 	begin := time.Now()
-	init, err := findInit(ctx, l.folder)
+	inits, err := findInits(ctx, c.Hosts, l.folder)
 	if err != nil {
 		return l, err
 	}
-	plans, err := l.plan(ctx, c, init)
+	plans, err := l.plan(ctx, c, inits)
 	if err != nil {
 		return l, err
 	}
@@ -70,7 +70,7 @@ func New(ctx context.Context, c Config) (l *Lab, err error) {
 	}
 	// Whichever fails first is the reason; the others are not waited for.
 	group, ctx := errgroup.WithContext(ctx)
-	for _, h := range l.hosts {
+	for i, h := range l.hosts {
 		group.Go(func() error {
 			if err := h.awaitUp(ctx); err != nil {
 				return err
@@ -78,7 +78,7 @@ func New(ctx context.Context, c Config) (l *Lab, err error) {
 			if l.mode == Native {
 				return h.copyIn(ctx, c.Files)
 			}
-			return nil
+			return h.checkBoot(ctx, c.Hosts[i])
 		})
 	}
 	if err := group.Wait(); err != nil {
@@ -93,7 +93,7 @@ func New(ctx context.Context, c Config) (l *Lab, err error) {
 }
 
 // plan says how each host is started, all but the descriptors.
-func (l *Lab) plan(ctx context.Context, c Config, init string) ([]plan, error) {
+func (l *Lab) plan(ctx context.Context, c Config, inits map[string]string) ([]plan, error) {
 	var names []string
 	addr := c.Network.Addr()
 	plans := make([]plan, len(c.Hosts))
@@ -106,12 +106,12 @@ func (l *Lab) plan(ctx context.Context, c Config, init string) ([]plan, error) {
 		}
 		names = append(names, h.Name+"="+addr.String())
 	}
-	images := make(map[string]guestImage) // by series
+	images := make(map[system]guestImage)
 	frequency := 0
 	if l.mode == Guests {
 		frequency = kilohertz()
 		var err error
-		if images, err = buildImages(ctx, c, init, l.folder); err != nil {
+		if images, err = buildImages(ctx, c, inits, l.folder); err != nil {
 			return nil, err
 		}
 	}
@@ -119,9 +119,9 @@ func (l *Lab) plan(ctx context.Context, c Config, init string) ([]plan, error) {
 		p := &plans[i]
 		p.settings = []string{"lab.name=" + p.Name, "lab.addr=" + p.prefix.String(), "lab.hosts=" + strings.Join(names, ",")}
 		if l.mode == Guests {
-			p.command = guestCommand(*p, images[p.Kernel], frequency)
+			p.command = guestCommand(*p, images[p.system()], frequency)
 		} else {
-			p.command = namespaceCommand(*p, init)
+			p.command = namespaceCommand(*p, inits[p.Arch])
 		}
 	}
 	return plans, nil

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -323,5 +324,12 @@ func TestChoice(t *testing.T) {
 	}
 	if l.Mode() != want {
 		t.Errorf("mode %s, want %s", l.Mode(), want)
+	}
+	// A host that this machine's kernel is not must be a guest, and a guest has no emulator.
+	if os.Getenv(inGuest) != "" {
+		other := lab.HostConfig{Name: "b", Kernel: "6.12", Preempt: lab.PreemptFull}
+		if _, err := lab.New(deadline(t), lab.Config{Hosts: []lab.HostConfig{other}}); err == nil || !strings.Contains(err.Error(), "guests need "+lab.Emulator(runtime.GOARCH)) {
+			t.Errorf("got %v", err)
+		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -54,7 +56,11 @@ func choose(c Config) (Mode, error) {
 	case Native:
 		return Native, nativePossible()
 	case Guests:
-		return Guests, guestsPossible()
+		return Guests, guestsPossible(c)
+	}
+	if i := slices.IndexFunc(c.Hosts, HostConfig.wantsGuest); i >= 0 {
+		fmt.Fprintf(c.Progress, "hosts are guests under emulation: host %s wants what this machine's kernel is not\n", c.Hosts[i].Name)
+		return Guests, guestsPossible(c)
 	}
 	native := nativePossible()
 	if native == nil {
@@ -64,7 +70,12 @@ func choose(c Config) (Mode, error) {
 		return Native, nil
 	}
 	fmt.Fprintf(c.Progress, "hosts are guests under emulation; not this machine itself: %v\n", native)
-	return Guests, guestsPossible()
+	return Guests, guestsPossible(c)
+}
+
+// wantsGuest: namespaces of this machine cannot be such a host.
+func (h HostConfig) wantsGuest() bool {
+	return h.Arch != runtime.GOARCH || h.Preempt != "" || h.Lockdown != ""
 }
 
 func nativePossible() error {
@@ -77,9 +88,15 @@ func nativePossible() error {
 	return nil
 }
 
-func guestsPossible() error {
-	if findTool(qemu) == qemu {
-		return fmt.Errorf("guests need %s: not found; lab.Install brings it (Debian package qemu-system-x86)", qemu)
+func guestsPossible(c Config) error {
+	for _, h := range c.Hosts {
+		e, found := emulatorOf(h.Arch)
+		if !found {
+			return fmt.Errorf("host %s: no guests of architecture %s", h.Name, h.Arch)
+		}
+		if findTool(e.program) == e.program {
+			return fmt.Errorf("guests need %s: not found; lab.Install brings it (Debian package %s)", e.program, e.debian)
+		}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -19,21 +20,31 @@ type Prerequisite struct {
 	Why     string
 }
 
+// Emulator is the program that runs guests of that architecture, "" if there is none. Name it to
+// Missing and Install where that is not this machine's.
+func Emulator(arch string) string {
+	e, _ := emulatorOf(arch)
+	return e.program
+}
+
 // packages has the programs that a lab, or a Config.Programs, may name.
 func packages() []Prerequisite {
-	return []Prerequisite{
-		{qemu, "qemu-system-x86", "runs hosts with kernels of their own"},
+	all := []Prerequisite{
 		{"bpftool", "bpftool", "reads maps back on the hosts"},
 		{"busybox", "busybox-static", "gives the hosts a shell"},
 		{"setpriv", "util-linux", "takes capabilities away on the hosts"},
 	}
+	for _, e := range emulators() {
+		all = append(all, Prerequisite{e.program, e.debian, "runs " + e.arch + " hosts with kernels of their own"})
+	}
+	return all
 }
 
 // Missing returns what this machine lacks of what a lab with these programs
 // needs: the emulator too, unless the hosts are namespaces of this machine.
 func Missing(programs ...string) (missing []Prerequisite) {
 	if mode, _ := choose(Config{Mode: Mode(os.Getenv(modeVariable)), Progress: io.Discard}); mode != Native {
-		programs = append([]string{qemu}, programs...)
+		programs = append([]string{Emulator(runtime.GOARCH)}, programs...)
 	}
 	for _, p := range packages() {
 		if slices.Contains(programs, p.Program) && findTool(p.Program) == p.Program {

@@ -18,7 +18,8 @@ var ErrSeries = errors.New("no such kernel")
 
 // Kernel is one fetched kernel.
 type Kernel struct {
-	Series  string   // as asked for: "6.1"
+	Series  string   // as asked for: "6.1", or Newest
+	Arch    string   // as Debian and Go name it: "amd64"
 	Release string   // as uname -r will print it: "6.1.0-50-cloud-amd64"
 	Package string   // where it came from, with version and suite
 	Image   string   // path of vmlinuz
@@ -40,12 +41,19 @@ const (
 	imageName    = "vmlinuz"
 )
 
-var seriesPattern = regexp.MustCompile(`^[0-9]+\.[0-9]+$`)
+// Newest is, for a series, whichever is the newest that Debian offers (trixie-backports and sid). It is
+// settled when that kernel is fetched: Release says which one it is.
+const Newest = "newest"
 
-// Fetch returns the cached kernel of a series such as "6.12", or fetches it first, saying so
-// on progress (nil: silent). Safe for concurrent use by goroutines and by processes:
-// one fetches, the others wait, or until ctx ends. Errors: ErrSeries, and what apt says.
-func Fetch(ctx context.Context, series string, progress io.Writer) (Kernel, error) {
+var (
+	seriesPattern = regexp.MustCompile(`^([0-9]+\.[0-9]+|` + Newest + `)$`)
+	archPattern   = regexp.MustCompile(`^[a-z0-9]+$`)
+)
+
+// Fetch returns the cached kernel of a series such as "6.12" for an architecture such as "amd64", or
+// fetches it first, saying so on progress (nil: silent). Safe for concurrent use by goroutines and by
+// processes: one fetches, the others wait, or until ctx ends. Errors: ErrSeries, and what apt says.
+func Fetch(ctx context.Context, series, arch string, progress io.Writer) (Kernel, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return Kernel{}, fmt.Errorf("find a place for kernels: %w; set XDG_CACHE_HOME", err)
@@ -53,15 +61,29 @@ func Fetch(ctx context.Context, series string, progress io.Writer) (Kernel, erro
 	if progress == nil {
 		progress = io.Discard
 	}
-	return fetch(ctx, filepath.Join(cache, "mapgossip", "kernels"), series, progress)
+	return fetch(ctx, filepath.Join(cache, "mapgossip", "kernels"), wish{series, arch}, progress)
 }
 
-func fetch(ctx context.Context, root, series string, progress io.Writer) (Kernel, error) {
-	if !seriesPattern.MatchString(series) {
-		return Kernel{}, fmt.Errorf("fetch kernel %q: %w; a series looks like 6.1 or 6.12", series, ErrSeries)
+// wish is a kernel that is asked for.
+type wish struct{ series, arch string }
+
+// folder is the name of its place in the cache.
+func (w wish) folder() string {
+	if w.arch == "amd64" {
+		return w.series
 	}
-	folder := filepath.Join(root, series)
-	k, err := load(folder, series)
+	return w.series + "-" + w.arch
+}
+
+func fetch(ctx context.Context, root string, w wish, progress io.Writer) (Kernel, error) {
+	if !seriesPattern.MatchString(w.series) {
+		return Kernel{}, fmt.Errorf("fetch kernel %q: %w; a series looks like 6.1 or 6.12, or is %q", w.series, ErrSeries, Newest)
+	}
+	if !archPattern.MatchString(w.arch) {
+		return Kernel{}, fmt.Errorf("fetch kernel %s: architecture %q: %w", w.series, w.arch, ErrSeries)
+	}
+	folder := filepath.Join(root, w.folder())
+	k, err := load(folder, w)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return k, err
 	}
@@ -73,18 +95,18 @@ func fetch(ctx context.Context, root, series string, progress io.Writer) (Kernel
 		return Kernel{}, err
 	}
 	defer unlock()
-	k, err = load(folder, series)
+	k, err = load(folder, w)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return k, err
 	}
-	if err := download(ctx, root, series, progress); err != nil {
-		return Kernel{}, fmt.Errorf("fetch kernel %s: %w", series, err)
+	if err := download(ctx, root, w, progress); err != nil {
+		return Kernel{}, fmt.Errorf("fetch kernel %s for %s: %w", w.series, w.arch, err)
 	}
-	return load(folder, series)
+	return load(folder, w)
 }
 
 // load reads a cached kernel; fs.ErrNotExist when it is not there or of another format.
-func load(folder, series string) (Kernel, error) {
+func load(folder string, w wish) (Kernel, error) {
 	b, err := os.ReadFile(filepath.Join(folder, manifestName))
 	if err != nil {
 		return Kernel{}, err
@@ -96,7 +118,7 @@ func load(folder, series string) (Kernel, error) {
 	if m.Format != format {
 		return Kernel{}, fs.ErrNotExist
 	}
-	k := Kernel{Series: series, Release: m.Release, Package: m.Package, Image: filepath.Join(folder, imageName)}
+	k := Kernel{Series: w.series, Arch: w.arch, Release: m.Release, Package: m.Package, Image: filepath.Join(folder, imageName)}
 	for _, name := range m.Modules {
 		k.Modules = append(k.Modules, filepath.Join(folder, name))
 	}
@@ -104,23 +126,23 @@ func load(folder, series string) (Kernel, error) {
 }
 
 // download puts the newest kernel of the series into the cache.
-func download(ctx context.Context, root, series string, progress io.Writer) error {
-	found, err := find(ctx, root, series, progress)
+func download(ctx context.Context, root string, w wish, progress io.Writer) error {
+	found, err := find(ctx, root, w, progress)
 	if err != nil {
 		return err
 	}
 	// The lock is ours, so what is there was left by one that was killed.
-	stale, _ := filepath.Glob(filepath.Join(root, series+".incoming-*"))
+	stale, _ := filepath.Glob(filepath.Join(root, w.folder()+".incoming-*"))
 	for _, folder := range stale {
 		_ = os.RemoveAll(folder)
 	}
-	work, err := os.MkdirTemp(root, series+".incoming-")
+	work, err := os.MkdirTemp(root, w.folder()+".incoming-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(work)
 	fmt.Fprintf(progress, "fetching Debian kernel %s (%s from %s, %.0f MB; once, kept in %s)\n",
-		series, found.release, found.suite.name, float64(found.bytes())/1e6, root)
+		w.series, found.release, found.suite.name, float64(found.bytes())/1e6, root)
 	tree := filepath.Join(work, "tree")
 	for _, p := range found.packages {
 		if err := found.suite.unpack(ctx, p, work, tree); err != nil {
@@ -158,7 +180,7 @@ func download(ctx context.Context, root, series string, progress io.Writer) erro
 	if err := os.WriteFile(filepath.Join(ready, manifestName), append(b, '\n'), 0o644); err != nil {
 		return err
 	}
-	folder := filepath.Join(root, series)
+	folder := filepath.Join(root, w.folder())
 	if err := os.RemoveAll(folder); err != nil { // of another format
 		return err
 	}

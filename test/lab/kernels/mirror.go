@@ -8,11 +8,16 @@ import (
 	"strings"
 )
 
-const defaultMirror = "http://deb.debian.org/debian"
+const (
+	mainArchive     = "debian"
+	securityArchive = "debian-security"
 
-// mirror returns the first mirror of Debian's main archive that the machine's own apt
+	defaultServer = "http://deb.debian.org/"
+)
+
+// mirror returns the first mirror of one of Debian's archives that the machine's own apt
 // set-up (folder: /etc/apt) names, so that a private mirror is used where there is one.
-func mirror(folder string) string {
+func mirror(folder, archive string) string {
 	files := []string{filepath.Join(folder, "sources.list")}
 	parts, _ := filepath.Glob(filepath.Join(folder, "sources.list.d", "*"))
 	slices.Sort(parts)
@@ -24,26 +29,26 @@ func mirror(folder string) string {
 		var found string
 		switch filepath.Ext(f) {
 		case ".list":
-			found = mirrorInList(string(b))
+			found = mirrorInList(string(b), archive)
 		case ".sources":
-			found = mirrorInSources(string(b))
+			found = mirrorInSources(string(b), archive)
 		}
 		if found != "" {
 			return found
 		}
 	}
-	return defaultMirror
+	return defaultServer + archive
 }
 
 // mirrorInList reads the one-line format of sources.list(5).
-func mirrorInList(text string) string {
+func mirrorInList(text, archive string) string {
 	for line := range strings.Lines(text) {
 		line, _, _ = strings.Cut(line, "#")
 		kind, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if rest = strings.TrimSpace(rest); strings.HasPrefix(rest, "[") { // options
 			_, rest, _ = strings.Cut(rest, "]")
 		}
-		if f := strings.Fields(rest); kind == "deb" && len(f) >= 2 && isDebian(f[0]) {
+		if f := strings.Fields(rest); kind == "deb" && len(f) >= 2 && isArchive(f[0], archive) {
 			return f[0]
 		}
 	}
@@ -51,14 +56,14 @@ func mirrorInList(text string) string {
 }
 
 // mirrorInSources reads the deb822 format.
-func mirrorInSources(text string) string {
+func mirrorInSources(text, archive string) string {
 	for line := range strings.Lines(text) {
 		field, value, _ := strings.Cut(line, ":")
 		if !strings.EqualFold(strings.TrimSpace(field), "URIs") {
 			continue
 		}
 		for uri := range strings.FieldsSeq(value) {
-			if isDebian(uri) {
+			if isArchive(uri, archive) {
 				return uri
 			}
 		}
@@ -66,13 +71,12 @@ func mirrorInSources(text string) string {
 	return ""
 }
 
-// isDebian tells Debian's main archive from its security archive and from others by the
-// last part of the address, which mirrors keep. Debian's cloud images name a file
-// (mirror+file:…/debian.list).
-func isDebian(uri string) bool {
+// isArchive tells Debian's archives from one another and from others by the last part of
+// the address, which mirrors keep. Debian's cloud images name a file (mirror+file:…/debian.list).
+func isArchive(uri, archive string) bool {
 	if strings.HasPrefix(uri, "cdrom:") {
 		return false
 	}
 	base := path.Base(strings.TrimRight(uri, "/"))
-	return base == "debian" || base == "debian.list"
+	return base == archive || base == archive+".list"
 }
