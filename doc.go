@@ -52,8 +52,27 @@
 // the store's slots, in pages of 256: 48 bytes from a change until two scan
 // intervals of quiet (a minute at least) have passed for its page, and 8 bytes
 // while an entry of the page waits to be applied, which is for ever with
-// direction=send. What is done each second does not grow with the entries. A
-// scan costs one lookup in the store an element and a bit a slot.
+// direction=send, or was evicted. What is done each second does not grow with the entries. A
+// scan costs one lookup in the store an element and a bit a slot; it rests three
+// times as long as it works, but for the first of a map and the last.
+//
+// # Maps that come, go and are replaced
+//
+// A target that leads to nothing yet is looked at each second; the map takes part
+// from then on. One that is replaced, because a loader made a new map, is bound anew
+// within some seconds and filled from the store: where the cluster knows a key,
+// that wins over what the loader put there; what nobody knows is new. Members may
+// have maps of different max_entries: what does not fit stays known, is told
+// (Member.Room), and goes in when there is room.
+//
+// # Evictions
+//
+// A BPF_MAP_TYPE_LRU_HASH map lets go of keys to make room. With EvictLocal that is
+// this host's matter: the entry stays in the store and with the others, and is not
+// written here again until it changes. So that nobody keeps for ever what all let
+// go of, a member deletes those of its own entries that it let go of before its
+// latest max_entries such. A store has thus up to twice max_entries entries a
+// member. With EvictDelete an eviction is a delete.
 //
 // # Deletes
 //
@@ -76,6 +95,13 @@
 // it loses to all that the cluster knows.
 //
 // # Hazards
+//
+// HAZARD: on an LRU map with EvictLocal, a delete of which the record was lost (a
+// full ring, a skipped hook, capture by scan) passes for an eviction: it stays local.
+//
+// HAZARD: what is written to a map in the second or so between its replacement and
+// its being bound counts as put there by the loader: it loses to what is known of
+// the key. What was written to the old map in that time and not captured is lost.
 //
 // HAZARD: a member that was given up on, and then is back, can bring back what it
 // wrote in the last half minute before it was lost and others deleted since: they
