@@ -59,8 +59,8 @@ static long drive_write(__u32 index, void *context)
 		drive_value[i] = n;
 
 	ret = bpf_map_update_elem(&driven, drive_key, drive_value, BPF_ANY);
-	changed((struct bpf_map *)&driven, SCRATCH_UPDATE, KIND_UPDATED, drive_key, drive_value,
-		ret);
+	saw((struct bpf_map *)&driven, HOOK_HASH_UPDATE, false, KIND_UPDATED, drive_key,
+	    drive_value, ret);
 	drive_next = n + 1;
 	return 0;
 }

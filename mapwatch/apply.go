@@ -21,11 +21,14 @@ type applyBatch struct {
 	keys, values []byte
 }
 
-func (b *applyBatch) fill(ops []Op) {
+// fill copies ops. Where a delete is a write of zeros, each has a value.
+func (b *applyBatch) fill(ops []Op, zeros []byte) {
 	b.keys, b.values = b.keys[:0], b.values[:0]
 	for _, op := range ops {
 		b.keys = append(b.keys, op.Key...)
-		if !op.Delete {
+		if op.Delete {
+			b.values = append(b.values, zeros...)
+		} else {
 			b.values = append(b.values, op.Value...)
 		}
 	}
@@ -34,6 +37,9 @@ func (b *applyBatch) fill(ops []Op) {
 // Apply implements Map. Only neighbours of one kind share a batch, so the map
 // goes through the same states as if the ops were written one by one. Applies
 // of all maps of one Host wait for each other.
+//
+// No element of an array can be deleted: there a delete writes zeros, and is an
+// update like others.
 func (m *hostMap) Apply(ops []Op) {
 	if len(ops) == 0 {
 		return
@@ -70,11 +76,14 @@ func (m *hostMap) applyOnThread(ops []Op) {
 func (m *hostMap) runLength(ops []Op) int {
 	most := min(len(ops), applyOps, max(1, applyBytes/(m.shape.KeyBytes+m.shape.ValueBytes)))
 	n := 1
-	for n < most && ops[n].Delete == ops[0].Delete && m.checkSizes(ops[n]) == nil {
+	for n < most && m.updates(ops[n]) == m.updates(ops[0]) && m.checkSizes(ops[n]) == nil {
 		n++
 	}
 	return n
 }
+
+// updates reports whether op is an update to the kernel.
+func (m *hostMap) updates(op Op) bool { return !op.Delete || m.shape.Type == TypeArray }
 
 // applyRun writes ops, all updates or all deletes, and sets each Err.
 func (m *hostMap) applyRun(ops []Op) {
@@ -83,16 +92,16 @@ func (m *hostMap) applyRun(ops []Op) {
 		return
 	}
 	b := &m.host.batch
-	b.fill(ops)
+	b.fill(ops, m.zeros)
 	keyBytes, valueBytes := m.shape.KeyBytes, m.shape.ValueBytes
 	tries := 0
 	for done := 0; done < len(ops); {
 		keys := b.keys[done*keyBytes:]
 		var values []byte
-		if !ops[0].Delete {
+		if m.updates(ops[0]) {
 			values = b.values[done*valueBytes:]
 		}
-		n, err := m.writeBatch(m.m.FD(), keys, values, len(ops)-done)
+		n, err := m.writeBatch(m.m.FD(), keys, values, len(ops)-done, m.lock)
 		for i := range ops[done : done+n] {
 			ops[done+i].Err = nil
 		}
@@ -141,7 +150,7 @@ func (m *hostMap) applySingly(ops []Op) {
 		op := &ops[i]
 		var err error
 		for tries := 0; ; tries++ {
-			err = m.write(m.m.FD(), *op)
+			err = m.write(m.m.FD(), m.kernelOp(*op), m.lock)
 			if !transient(err) || tries == busyTries {
 				break
 			}
@@ -149,6 +158,14 @@ func (m *hostMap) applySingly(ops []Op) {
 		}
 		op.Err = m.outcome(*op, err)
 	}
+}
+
+// kernelOp is op as the kernel knows it.
+func (m *hostMap) kernelOp(op Op) Op {
+	if op.Delete && m.updates(op) {
+		op.Delete, op.Value = false, m.zeros
+	}
+	return op
 }
 
 // outcome is the Err of op when the kernel answered err.

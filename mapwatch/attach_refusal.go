@@ -19,36 +19,68 @@ const (
 	btfPath      = "/sys/kernel/btf/vmlinux"
 )
 
-// kernelFloor is the first kernel whose trampolines count the runs that they
-// skip (LINUX_VERSION_CODE of 5.12); before, losses would go unseen.
-const kernelFloor = 5<<16 | 12<<8
+const (
+	// kernelFloor is the first kernel that lets programs read its variables
+	// (LINUX_VERSION_CODE of 5.10); before, own writes could not be told.
+	kernelFloor = 5<<16 | 10<<8
+	// memlockEnd is the first kernel on which maps and programs count as memory of
+	// the control group and not against RLIMIT_MEMLOCK (5.11).
+	memlockEnd = 5<<16 | 11<<8
+)
 
 // checkHost finds the reasons against trampolines that can be told without
-// trying. Errors: ErrPermission, ErrUnsupported.
-func checkHost() error {
+// trying, and returns the kernel's LINUX_VERSION_CODE. Before 5.11 it makes room
+// for the programs in this process's RLIMIT_MEMLOCK.
+// Errors: ErrPermission, ErrUnsupported.
+func checkHost() (uint32, error) {
 	version, err := features.LinuxVersionCode()
 	if err != nil {
-		return fmt.Errorf("read the kernel's version: %w: %w", err, ErrUnsupported)
+		return 0, fmt.Errorf("read the kernel's version: %w: %w", err, ErrUnsupported)
+	}
+	if version < memlockEnd {
+		if err := raiseMemlock(); err != nil {
+			return 0, fmt.Errorf("hook the kernel's map functions: kernel %d.%d counts maps and programs against RLIMIT_MEMLOCK, which cannot be raised (%w); run with CAP_SYS_RESOURCE, or use capture mode scan: %w",
+				version>>16, version>>8&0xff, err, ErrPermission)
+		}
 	}
 	lockdown, err := os.ReadFile(lockdownPath)
 	if err != nil {
 		// Without securityfs nobody can tell; loading will.
 		lockdown = nil
 	}
-	return checkKernel(version, string(lockdown))
+	return version, checkKernel(version, string(lockdown))
+}
+
+// raiseMemlock does nothing where there is no limit.
+func raiseMemlock() error {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit); err != nil {
+		return err
+	}
+	if limit.Cur == unix.RLIM_INFINITY {
+		return nil
+	}
+	return unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
 }
 
 // checkKernel is checkHost on given facts: LINUX_VERSION_CODE and the content
 // of /sys/kernel/security/lockdown.
 func checkKernel(version uint32, lockdown string) error {
 	if version < kernelFloor {
-		return fmt.Errorf("hook the kernel's map functions: kernel %d.%d does not count the hook runs that it skips (5.12 does), so losses would go unseen; use capture mode scan or a newer kernel: %w",
+		return fmt.Errorf("hook the kernel's map functions: kernel %d.%d does not let programs read its variables (5.10 does), so that our own writes cannot be told from those of others; use capture mode scan or a newer kernel: %w",
 			version>>16, version>>8&0xff, ErrUnsupported)
 	}
 	if strings.Contains(lockdown, "[confidentiality]") {
 		return fmt.Errorf("hook the kernel's map functions: the kernel is locked down for confidentiality (%s) and lets no BPF program read its memory; use capture mode scan, or boot with lockdown=integrity or none: %w", lockdownPath, ErrPermission)
 	}
 	return nil
+}
+
+// hasRecursionGuard reports whether the kernel skips a program that runs already
+// on the CPU, and counts that (5.12, struct bpf_prog_stats in include/linux/filter.h).
+func hasRecursionGuard(kernel *btf.Spec) bool {
+	var stats *btf.Struct
+	return kernel.TypeByName("bpf_prog_stats", &stats) == nil && hasMember(stats, "misses")
 }
 
 // kernelTypes reads the kernel's BTF. ErrUnsupported if there is none.
@@ -64,8 +96,8 @@ func kernelTypes(types *btf.Cache) (*btf.Spec, error) {
 }
 
 // explainRefusal makes a sentence of an error of bpf(2). The loader's own text
-// is left out for EPERM: it guesses at RLIMIT_MEMLOCK, which no kernel above
-// the floor looks at.
+// is left out for EPERM: it guesses at RLIMIT_MEMLOCK, which newer kernels do not
+// look at and checkHost has raised for the older ones.
 func explainRefusal(action string, err error) error {
 	var verifier *ebpf.VerifierError
 	switch {
@@ -75,7 +107,7 @@ func explainRefusal(action string, err error) error {
 	case errors.As(err, &verifier):
 		return fmt.Errorf("%s: the kernel's verifier refused them, which is a fault of mapgossip on this kernel: %w; use capture mode scan and report it: %w", action, err, ErrUnsupported)
 	case errors.Is(err, unix.EBUSY) || errors.Is(err, unix.E2BIG):
-		return fmt.Errorf("%s: %w: other tools hold it, or have attached all the programs that it takes (38); stop one of them or use capture mode scan: %w", action, err, ErrUnsupported)
+		return fmt.Errorf("%s: %w: other tools hold it, or have attached all the programs that it takes (38), or this kernel has no room for a hook there; use capture mode scan, or stop the other tools: %w", action, err, ErrUnsupported)
 	case errors.Is(err, unix.ENOMEM):
 		return fmt.Errorf("%s: %w: the kernel has no memory for the ring or the programs; choose a smaller ring or raise the memory limit of the control group: %w", action, err, ErrUnsupported)
 	default:

@@ -14,7 +14,7 @@ import (
 )
 
 func TestCheckKernel(t *testing.T) {
-	const v6_1, v5_12, v5_10 = 6<<16 | 1<<8 | 176, 5<<16 | 12<<8, 5<<16 | 10<<8 | 255
+	const v6_1, v5_10, v5_9 = 6<<16 | 1<<8 | 176, 5<<16 | 10<<8, 5<<16 | 9<<8 | 255
 	for _, test := range []struct {
 		version  uint32
 		lockdown string
@@ -24,8 +24,8 @@ func TestCheckKernel(t *testing.T) {
 		{v6_1, "[none] integrity confidentiality\n", nil, ""},
 		{v6_1, "none [integrity] confidentiality\n", nil, ""},
 		{v6_1, "", nil, ""},
-		{v5_12, "", nil, ""},
-		{v5_10, "", ErrUnsupported, "kernel 5.10 does not count"},
+		{v5_10, "", nil, ""},
+		{v5_9, "", ErrUnsupported, "kernel 5.9 does not let"},
 		{v6_1, "none integrity [confidentiality]\n", ErrPermission, "lockdown=integrity"},
 	} {
 		err := checkKernel(test.version, test.lockdown)

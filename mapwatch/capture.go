@@ -5,6 +5,7 @@ package mapwatch
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -25,55 +26,95 @@ type capture struct {
 	reader     *ringbuf.Reader
 	ledger     *ledger // nil unless the capture can be pinned
 	// What readMisses said before the first map was watched.
-	firstMisses uint64
-	// Sentences about kernel functions that are absent here and what is
-	// therefore left to the scan.
-	lacking []string
+	firstMisses hookMisses
+	watching    map[uint32]bool // map IDs that the filter lets through
+	reach
 }
 
 // capturePlan is what a capture on this kernel consists of.
 type capturePlan struct {
 	mode      Mode
-	spec      *ebpf.CollectionSpec
-	types     *btf.Cache
+	spec      *ebpf.CollectionSpec // with the programs of all types
+	cache     *btf.Cache
+	kernel    *btf.Spec
 	variables ksyms
-	lacking   []string
-	shapes    []Shape
+	guarded   bool    // the kernel has a recursion guard, so that there are catchers
+	shapes    []Shape // the self-test's comes last
 	ringBytes int
+	reach
 }
 
 // planCapture finds out what a capture in one mode consists of. shapes are those
 // of every map that will be watched, slot by slot; with pinnable, the capture
 // has a ledger. Errors: ErrPermission, ErrUnsupported.
 func planCapture(mode Mode, shapes []Shape, ringBytes int, pinnable bool) (*capturePlan, error) {
-	if err := checkHost(); err != nil {
-		return nil, err
-	}
-	p := &capturePlan{mode: mode, types: btf.NewCache(), shapes: shapes, ringBytes: ringBytes}
-	kernel, err := kernelTypes(p.types)
+	version, err := checkHost()
 	if err != nil {
 		return nil, err
 	}
+	p := &capturePlan{
+		mode: mode, cache: btf.NewCache(), ringBytes: ringBytes,
+		shapes: append(slices.Clip(shapes), selfTestShape()),
+		reach:  newReach(typesOf(shapes)),
+	}
+	if p.kernel, err = kernelTypes(p.cache); err != nil {
+		return nil, err
+	}
+	p.findFunctions(p.kernel, version)
+	if err := p.err(); err != nil {
+		return nil, err
+	}
+	if p.variables, err = findKsyms(p.kernel, kallsymsPath); err != nil {
+		return nil, err
+	}
+	p.guarded = hasRecursionGuard(p.kernel)
 	if p.spec, err = loadCapture(); err != nil {
 		return nil, fmt.Errorf("read the capture object: %w", err)
 	}
-	if p.lacking, err = selectPrograms(p.spec, kernel, mode); err != nil {
-		return nil, err
-	}
-	if p.variables, err = findKsyms(kernel); err != nil {
-		return nil, err
-	}
 	if pinnable {
-		p.spec.Maps[ledgerMap] = ledgerSpec(len(shapes))
+		p.spec.Maps[ledgerMap] = ledgerSpec(len(p.shapes))
 	}
 	return p, nil
 }
 
-// open loads and attaches the programs, watching nothing yet.
-// Errors: ErrPermission, ErrUnsupported.
+// watched are the shapes without the self-test's.
+func (p *capturePlan) watched() []Shape { return p.shapes[:len(p.shapes)-1] }
+
+// typesOf are the types of the maps, each once. Without maps it is one whose
+// hooks tell what this host allows.
+func typesOf(shapes []Shape) []string {
+	var types []string
+	for _, s := range shapes {
+		if !slices.Contains(types, s.Type) {
+			types = append(types, s.Type)
+		}
+	}
+	if len(types) == 0 {
+		types = []string{TypeHash}
+	}
+	return types
+}
+
+// open loads and attaches the programs, watching nothing yet. What one type is
+// refused, others may get. Errors: ErrPermission, ErrUnsupported.
 func (p *capturePlan) open() (*capture, error) {
-	c := &capture{mode: p.mode, lacking: p.lacking}
-	if err := c.load(p.spec, p.variables, ebpf.CollectionOptions{Cache: p.types}, p.shapes, p.ringBytes); err != nil {
+	c, err := p.load()
+	if err != nil && len(p.types) > 1 && !errors.Is(err, ErrPermission) {
+		for _, kind := range slices.Clone(p.types) {
+			only := p.only(kind)
+			c, err := only.load()
+			if err == nil {
+				err = c.Close()
+			}
+			if err != nil {
+				p.refuse(kind, err)
+			}
+		}
+		if err = p.err(); err == nil {
+			c, err = p.load()
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := c.attach(); err != nil {
@@ -82,12 +123,44 @@ func (p *capturePlan) open() (*capture, error) {
 	return c, nil
 }
 
+// only is the plan for one of its types.
+func (p *capturePlan) only(kind string) *capturePlan {
+	only := *p
+	only.reach = p.reach.clone()
+	only.types = []string{kind}
+	return &only
+}
+
+func (p *capturePlan) load() (*capture, error) {
+	spec := p.spec.Copy()
+	if err := p.selectPrograms(spec, p.kernel, p.mode, p.guarded); err != nil {
+		return nil, err
+	}
+	if !p.guarded {
+		if err := setVariable(spec, captureVarNests, uint32(1)); err != nil {
+			return nil, err
+		}
+	}
+	c := &capture{mode: p.mode, reach: p.reach.clone()}
+	if err := c.load(spec, p.variables, ebpf.CollectionOptions{Cache: p.cache}, p.shapes, p.ringBytes); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
 // load puts the programs of spec in the kernel and opens their ring.
 func (c *capture) load(spec *ebpf.CollectionSpec, variables ksyms, options ebpf.CollectionOptions, shapes []Shape, ringBytes int) (err error) {
+	c.watching = make(map[uint32]bool)
 	for _, program := range spec.Programs {
 		variables.resolve(program.Instructions)
 	}
-	if err := setVariable(spec, captureVarPreemptSource, variables.preemptSource); err != nil {
+	err = errors.Join(
+		setVariable(spec, captureVarPreemptSource, variables.preemptSource),
+		setVariable(spec, captureVarPerCpuOffsetAddress, variables.addresses[ksymPerCPUOffset]),
+		setVariable(spec, captureVarProgActiveAddress, variables.addresses[ksymProgActive]),
+		setVariable(spec, captureVarPreemptCountAddress, variables.addresses[ksymPreemptCount]),
+	)
+	if err != nil {
 		return err
 	}
 	if err := sizeCapture(spec, shapes, ringBytes); err != nil {
@@ -144,7 +217,7 @@ func limitsFor(shapes []Shape, ringBytes int) captureLimits {
 func sizeCapture(spec *ebpf.CollectionSpec, shapes []Shape, ringBytes int) error {
 	limits := limitsFor(shapes, ringBytes)
 	spec.Maps[captureMapRing].MaxEntries = uint32(ringBytes)
-	spec.Maps[captureMapWatched].MaxEntries = uint32(len(shapes))
+	spec.Maps[captureMapWatched].MaxEntries = uint32(len(shapes)) + 1 // for one that takes another's place
 	spec.Maps[captureMapCounters].MaxEntries = uint32(len(shapes))
 	spec.Maps[captureMapScratch].ValueSize = uint32(limits.scratch)
 	return errors.Join(
@@ -170,13 +243,31 @@ func (c *capture) watch(mapID, slot uint32) error {
 	if err := c.collection.Maps[captureMapWatched].Put(mapID, slot); err != nil {
 		return fmt.Errorf("watch map %d: %w", mapID, err)
 	}
-	return nil
+	c.watching[mapID] = true
+	return c.setFilter()
 }
 
 // unwatch makes them ignore it again.
 func (c *capture) unwatch(mapID uint32) error {
 	if err := c.collection.Maps[captureMapWatched].Delete(mapID); err != nil {
 		return fmt.Errorf("unwatch map %d: %w", mapID, err)
+	}
+	delete(c.watching, mapID)
+	return c.setFilter()
+}
+
+// filterBits is FILTER_BITS in bpf/capture.bpf.c.
+const filterBits = 4096
+
+// setFilter lets through the maps that are watched, and the few others that
+// share a bit with one.
+func (c *capture) setFilter() error {
+	var filter [filterBits / 64]uint64
+	for id := range c.watching {
+		filter[id%filterBits/64] |= 1 << (id % 64)
+	}
+	if err := c.collection.Variables[captureVarFilter].Set(filter); err != nil {
+		return fmt.Errorf("set the filter of watched maps: %w", err)
 	}
 	return nil
 }

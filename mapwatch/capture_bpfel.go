@@ -16,24 +16,51 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	captureMapCounters               = "counters"
-	captureMapRing                   = "ring"
-	captureMapScratch                = "scratch"
-	captureMapWatched                = "watched"
-	captureProgDeleteFentry          = "delete_fentry"
-	captureProgDeleteFexit           = "delete_fexit"
-	captureProgLookupAndDeleteBatch  = "lookup_and_delete_batch"
-	captureProgLookupAndDeleteFentry = "lookup_and_delete_fentry"
-	captureProgLookupAndDeleteFexit  = "lookup_and_delete_fexit"
-	captureProgUpdateFentry          = "update_fentry"
-	captureProgUpdateFexit           = "update_fexit"
-	captureVarKeyLimit               = "key_limit"
-	captureVarOwnStartNs             = "own_start_ns"
-	captureVarOwnTid                 = "own_tid"
-	captureVarPreemptSource          = "preempt_source"
-	captureVarReaderIdle             = "reader_idle"
-	captureVarValueLimit             = "value_limit"
-	captureVarWakeBytes              = "wake_bytes"
+	captureMapBusy                         = "busy"
+	captureMapCounters                     = "counters"
+	captureMapRing                         = "ring"
+	captureMapScratch                      = "scratch"
+	captureMapWatched                      = "watched"
+	captureProgArrayUpdateFentry           = "array_update_fentry"
+	captureProgArrayUpdateFentryCatcher    = "array_update_fentry_catcher"
+	captureProgArrayUpdateFexit            = "array_update_fexit"
+	captureProgArrayUpdateFexitCatcher     = "array_update_fexit_catcher"
+	captureProgHashDeleteFexit             = "hash_delete_fexit"
+	captureProgHashDeleteFexitCatcher      = "hash_delete_fexit_catcher"
+	captureProgHashUpdateFentry            = "hash_update_fentry"
+	captureProgHashUpdateFentryCatcher     = "hash_update_fentry_catcher"
+	captureProgHashUpdateFexit             = "hash_update_fexit"
+	captureProgHashUpdateFexitCatcher      = "hash_update_fexit_catcher"
+	captureProgLookupAndDeleteBatchFexit   = "lookup_and_delete_batch_fexit"
+	captureProgLookupAndDeleteFexit        = "lookup_and_delete_fexit"
+	captureProgLookupAndDeleteFexitCatcher = "lookup_and_delete_fexit_catcher"
+	captureProgLpmDeleteFexit              = "lpm_delete_fexit"
+	captureProgLpmDeleteFexitCatcher       = "lpm_delete_fexit_catcher"
+	captureProgLpmUpdateFentry             = "lpm_update_fentry"
+	captureProgLpmUpdateFentryCatcher      = "lpm_update_fentry_catcher"
+	captureProgLpmUpdateFexit              = "lpm_update_fexit"
+	captureProgLpmUpdateFexitCatcher       = "lpm_update_fexit_catcher"
+	captureProgLruDeleteFexit              = "lru_delete_fexit"
+	captureProgLruDeleteFexitCatcher       = "lru_delete_fexit_catcher"
+	captureProgLruEvictFexit               = "lru_evict_fexit"
+	captureProgLruUpdateFentry             = "lru_update_fentry"
+	captureProgLruUpdateFentryCatcher      = "lru_update_fentry_catcher"
+	captureProgLruUpdateFexit              = "lru_update_fexit"
+	captureProgLruUpdateFexitCatcher       = "lru_update_fexit_catcher"
+	captureVarCaughtCalls                  = "caught_calls"
+	captureVarCaughtRuns                   = "caught_runs"
+	captureVarFilter                       = "filter"
+	captureVarKeyLimit                     = "key_limit"
+	captureVarNests                        = "nests"
+	captureVarOwnStartNs                   = "own_start_ns"
+	captureVarOwnTid                       = "own_tid"
+	captureVarPerCpuOffsetAddress          = "per_cpu_offset_address"
+	captureVarPreemptCountAddress          = "preempt_count_address"
+	captureVarPreemptSource                = "preempt_source"
+	captureVarProgActiveAddress            = "prog_active_address"
+	captureVarReaderIdle                   = "reader_idle"
+	captureVarValueLimit                   = "value_limit"
+	captureVarWakeBytes                    = "wake_bytes"
 )
 
 // loadCapture returns the embedded CollectionSpec for capture.
@@ -78,19 +105,39 @@ type captureSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type captureProgramSpecs struct {
-	DeleteFentry          *ebpf.ProgramSpec `ebpf:"delete_fentry"`
-	DeleteFexit           *ebpf.ProgramSpec `ebpf:"delete_fexit"`
-	LookupAndDeleteBatch  *ebpf.ProgramSpec `ebpf:"lookup_and_delete_batch"`
-	LookupAndDeleteFentry *ebpf.ProgramSpec `ebpf:"lookup_and_delete_fentry"`
-	LookupAndDeleteFexit  *ebpf.ProgramSpec `ebpf:"lookup_and_delete_fexit"`
-	UpdateFentry          *ebpf.ProgramSpec `ebpf:"update_fentry"`
-	UpdateFexit           *ebpf.ProgramSpec `ebpf:"update_fexit"`
+	ArrayUpdateFentry           *ebpf.ProgramSpec `ebpf:"array_update_fentry"`
+	ArrayUpdateFentryCatcher    *ebpf.ProgramSpec `ebpf:"array_update_fentry_catcher"`
+	ArrayUpdateFexit            *ebpf.ProgramSpec `ebpf:"array_update_fexit"`
+	ArrayUpdateFexitCatcher     *ebpf.ProgramSpec `ebpf:"array_update_fexit_catcher"`
+	HashDeleteFexit             *ebpf.ProgramSpec `ebpf:"hash_delete_fexit"`
+	HashDeleteFexitCatcher      *ebpf.ProgramSpec `ebpf:"hash_delete_fexit_catcher"`
+	HashUpdateFentry            *ebpf.ProgramSpec `ebpf:"hash_update_fentry"`
+	HashUpdateFentryCatcher     *ebpf.ProgramSpec `ebpf:"hash_update_fentry_catcher"`
+	HashUpdateFexit             *ebpf.ProgramSpec `ebpf:"hash_update_fexit"`
+	HashUpdateFexitCatcher      *ebpf.ProgramSpec `ebpf:"hash_update_fexit_catcher"`
+	LookupAndDeleteBatchFexit   *ebpf.ProgramSpec `ebpf:"lookup_and_delete_batch_fexit"`
+	LookupAndDeleteFexit        *ebpf.ProgramSpec `ebpf:"lookup_and_delete_fexit"`
+	LookupAndDeleteFexitCatcher *ebpf.ProgramSpec `ebpf:"lookup_and_delete_fexit_catcher"`
+	LpmDeleteFexit              *ebpf.ProgramSpec `ebpf:"lpm_delete_fexit"`
+	LpmDeleteFexitCatcher       *ebpf.ProgramSpec `ebpf:"lpm_delete_fexit_catcher"`
+	LpmUpdateFentry             *ebpf.ProgramSpec `ebpf:"lpm_update_fentry"`
+	LpmUpdateFentryCatcher      *ebpf.ProgramSpec `ebpf:"lpm_update_fentry_catcher"`
+	LpmUpdateFexit              *ebpf.ProgramSpec `ebpf:"lpm_update_fexit"`
+	LpmUpdateFexitCatcher       *ebpf.ProgramSpec `ebpf:"lpm_update_fexit_catcher"`
+	LruDeleteFexit              *ebpf.ProgramSpec `ebpf:"lru_delete_fexit"`
+	LruDeleteFexitCatcher       *ebpf.ProgramSpec `ebpf:"lru_delete_fexit_catcher"`
+	LruEvictFexit               *ebpf.ProgramSpec `ebpf:"lru_evict_fexit"`
+	LruUpdateFentry             *ebpf.ProgramSpec `ebpf:"lru_update_fentry"`
+	LruUpdateFentryCatcher      *ebpf.ProgramSpec `ebpf:"lru_update_fentry_catcher"`
+	LruUpdateFexit              *ebpf.ProgramSpec `ebpf:"lru_update_fexit"`
+	LruUpdateFexitCatcher       *ebpf.ProgramSpec `ebpf:"lru_update_fexit_catcher"`
 }
 
 // captureMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type captureMapSpecs struct {
+	Busy     *ebpf.MapSpec `ebpf:"busy"`
 	Counters *ebpf.MapSpec `ebpf:"counters"`
 	Ring     *ebpf.MapSpec `ebpf:"ring"`
 	Scratch  *ebpf.MapSpec `ebpf:"scratch"`
@@ -101,13 +148,20 @@ type captureMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type captureVariableSpecs struct {
-	KeyLimit      *ebpf.VariableSpec `ebpf:"key_limit"`
-	OwnStartNs    *ebpf.VariableSpec `ebpf:"own_start_ns"`
-	OwnTid        *ebpf.VariableSpec `ebpf:"own_tid"`
-	PreemptSource *ebpf.VariableSpec `ebpf:"preempt_source"`
-	ReaderIdle    *ebpf.VariableSpec `ebpf:"reader_idle"`
-	ValueLimit    *ebpf.VariableSpec `ebpf:"value_limit"`
-	WakeBytes     *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	CaughtCalls         *ebpf.VariableSpec `ebpf:"caught_calls"`
+	CaughtRuns          *ebpf.VariableSpec `ebpf:"caught_runs"`
+	Filter              *ebpf.VariableSpec `ebpf:"filter"`
+	KeyLimit            *ebpf.VariableSpec `ebpf:"key_limit"`
+	Nests               *ebpf.VariableSpec `ebpf:"nests"`
+	OwnStartNs          *ebpf.VariableSpec `ebpf:"own_start_ns"`
+	OwnTid              *ebpf.VariableSpec `ebpf:"own_tid"`
+	PerCpuOffsetAddress *ebpf.VariableSpec `ebpf:"per_cpu_offset_address"`
+	PreemptCountAddress *ebpf.VariableSpec `ebpf:"preempt_count_address"`
+	PreemptSource       *ebpf.VariableSpec `ebpf:"preempt_source"`
+	ProgActiveAddress   *ebpf.VariableSpec `ebpf:"prog_active_address"`
+	ReaderIdle          *ebpf.VariableSpec `ebpf:"reader_idle"`
+	ValueLimit          *ebpf.VariableSpec `ebpf:"value_limit"`
+	WakeBytes           *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
 // captureObjects contains all objects after they have been loaded into the kernel.
@@ -130,6 +184,7 @@ func (o *captureObjects) Close() error {
 //
 // It can be passed to loadCaptureObjects or ebpf.CollectionSpec.LoadAndAssign.
 type captureMaps struct {
+	Busy     *ebpf.Map `ebpf:"busy"`
 	Counters *ebpf.Map `ebpf:"counters"`
 	Ring     *ebpf.Map `ebpf:"ring"`
 	Scratch  *ebpf.Map `ebpf:"scratch"`
@@ -138,6 +193,7 @@ type captureMaps struct {
 
 func (m *captureMaps) Close() error {
 	return _CaptureClose(
+		m.Busy,
 		m.Counters,
 		m.Ring,
 		m.Scratch,
@@ -149,37 +205,82 @@ func (m *captureMaps) Close() error {
 //
 // It can be passed to loadCaptureObjects or ebpf.CollectionSpec.LoadAndAssign.
 type captureVariables struct {
-	KeyLimit      *ebpf.Variable `ebpf:"key_limit"`
-	OwnStartNs    *ebpf.Variable `ebpf:"own_start_ns"`
-	OwnTid        *ebpf.Variable `ebpf:"own_tid"`
-	PreemptSource *ebpf.Variable `ebpf:"preempt_source"`
-	ReaderIdle    *ebpf.Variable `ebpf:"reader_idle"`
-	ValueLimit    *ebpf.Variable `ebpf:"value_limit"`
-	WakeBytes     *ebpf.Variable `ebpf:"wake_bytes"`
+	CaughtCalls         *ebpf.Variable `ebpf:"caught_calls"`
+	CaughtRuns          *ebpf.Variable `ebpf:"caught_runs"`
+	Filter              *ebpf.Variable `ebpf:"filter"`
+	KeyLimit            *ebpf.Variable `ebpf:"key_limit"`
+	Nests               *ebpf.Variable `ebpf:"nests"`
+	OwnStartNs          *ebpf.Variable `ebpf:"own_start_ns"`
+	OwnTid              *ebpf.Variable `ebpf:"own_tid"`
+	PerCpuOffsetAddress *ebpf.Variable `ebpf:"per_cpu_offset_address"`
+	PreemptCountAddress *ebpf.Variable `ebpf:"preempt_count_address"`
+	PreemptSource       *ebpf.Variable `ebpf:"preempt_source"`
+	ProgActiveAddress   *ebpf.Variable `ebpf:"prog_active_address"`
+	ReaderIdle          *ebpf.Variable `ebpf:"reader_idle"`
+	ValueLimit          *ebpf.Variable `ebpf:"value_limit"`
+	WakeBytes           *ebpf.Variable `ebpf:"wake_bytes"`
 }
 
 // capturePrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadCaptureObjects or ebpf.CollectionSpec.LoadAndAssign.
 type capturePrograms struct {
-	DeleteFentry          *ebpf.Program `ebpf:"delete_fentry"`
-	DeleteFexit           *ebpf.Program `ebpf:"delete_fexit"`
-	LookupAndDeleteBatch  *ebpf.Program `ebpf:"lookup_and_delete_batch"`
-	LookupAndDeleteFentry *ebpf.Program `ebpf:"lookup_and_delete_fentry"`
-	LookupAndDeleteFexit  *ebpf.Program `ebpf:"lookup_and_delete_fexit"`
-	UpdateFentry          *ebpf.Program `ebpf:"update_fentry"`
-	UpdateFexit           *ebpf.Program `ebpf:"update_fexit"`
+	ArrayUpdateFentry           *ebpf.Program `ebpf:"array_update_fentry"`
+	ArrayUpdateFentryCatcher    *ebpf.Program `ebpf:"array_update_fentry_catcher"`
+	ArrayUpdateFexit            *ebpf.Program `ebpf:"array_update_fexit"`
+	ArrayUpdateFexitCatcher     *ebpf.Program `ebpf:"array_update_fexit_catcher"`
+	HashDeleteFexit             *ebpf.Program `ebpf:"hash_delete_fexit"`
+	HashDeleteFexitCatcher      *ebpf.Program `ebpf:"hash_delete_fexit_catcher"`
+	HashUpdateFentry            *ebpf.Program `ebpf:"hash_update_fentry"`
+	HashUpdateFentryCatcher     *ebpf.Program `ebpf:"hash_update_fentry_catcher"`
+	HashUpdateFexit             *ebpf.Program `ebpf:"hash_update_fexit"`
+	HashUpdateFexitCatcher      *ebpf.Program `ebpf:"hash_update_fexit_catcher"`
+	LookupAndDeleteBatchFexit   *ebpf.Program `ebpf:"lookup_and_delete_batch_fexit"`
+	LookupAndDeleteFexit        *ebpf.Program `ebpf:"lookup_and_delete_fexit"`
+	LookupAndDeleteFexitCatcher *ebpf.Program `ebpf:"lookup_and_delete_fexit_catcher"`
+	LpmDeleteFexit              *ebpf.Program `ebpf:"lpm_delete_fexit"`
+	LpmDeleteFexitCatcher       *ebpf.Program `ebpf:"lpm_delete_fexit_catcher"`
+	LpmUpdateFentry             *ebpf.Program `ebpf:"lpm_update_fentry"`
+	LpmUpdateFentryCatcher      *ebpf.Program `ebpf:"lpm_update_fentry_catcher"`
+	LpmUpdateFexit              *ebpf.Program `ebpf:"lpm_update_fexit"`
+	LpmUpdateFexitCatcher       *ebpf.Program `ebpf:"lpm_update_fexit_catcher"`
+	LruDeleteFexit              *ebpf.Program `ebpf:"lru_delete_fexit"`
+	LruDeleteFexitCatcher       *ebpf.Program `ebpf:"lru_delete_fexit_catcher"`
+	LruEvictFexit               *ebpf.Program `ebpf:"lru_evict_fexit"`
+	LruUpdateFentry             *ebpf.Program `ebpf:"lru_update_fentry"`
+	LruUpdateFentryCatcher      *ebpf.Program `ebpf:"lru_update_fentry_catcher"`
+	LruUpdateFexit              *ebpf.Program `ebpf:"lru_update_fexit"`
+	LruUpdateFexitCatcher       *ebpf.Program `ebpf:"lru_update_fexit_catcher"`
 }
 
 func (p *capturePrograms) Close() error {
 	return _CaptureClose(
-		p.DeleteFentry,
-		p.DeleteFexit,
-		p.LookupAndDeleteBatch,
-		p.LookupAndDeleteFentry,
+		p.ArrayUpdateFentry,
+		p.ArrayUpdateFentryCatcher,
+		p.ArrayUpdateFexit,
+		p.ArrayUpdateFexitCatcher,
+		p.HashDeleteFexit,
+		p.HashDeleteFexitCatcher,
+		p.HashUpdateFentry,
+		p.HashUpdateFentryCatcher,
+		p.HashUpdateFexit,
+		p.HashUpdateFexitCatcher,
+		p.LookupAndDeleteBatchFexit,
 		p.LookupAndDeleteFexit,
-		p.UpdateFentry,
-		p.UpdateFexit,
+		p.LookupAndDeleteFexitCatcher,
+		p.LpmDeleteFexit,
+		p.LpmDeleteFexitCatcher,
+		p.LpmUpdateFentry,
+		p.LpmUpdateFentryCatcher,
+		p.LpmUpdateFexit,
+		p.LpmUpdateFexitCatcher,
+		p.LruDeleteFexit,
+		p.LruDeleteFexitCatcher,
+		p.LruEvictFexit,
+		p.LruUpdateFentry,
+		p.LruUpdateFentryCatcher,
+		p.LruUpdateFexit,
+		p.LruUpdateFexitCatcher,
 	)
 }
 

@@ -39,14 +39,22 @@ func TestCaptureOperations(t *testing.T) {
 	mustFail(t, m.Update(keys[0], keys[0], ebpf.UpdateNoExist), ebpf.ErrKeyExist)
 	mustFail(t, m.Update(key32(9), key32(9), ebpf.UpdateExist), ebpf.ErrKeyNotExist)
 	mustFail(t, m.Delete(key32(9)), ebpf.ErrKeyNotExist)
+	failed := uint64(4)
 	var value [4]byte
-	mustFail(t, m.LookupAndDelete(key32(9), &value), ebpf.ErrKeyNotExist)
+	lookupAndDelete := hasLookupAndDelete(m)
+	if lookupAndDelete {
+		failed++ // it has just failed
+	}
 	w.want("failed operations")
-	if got := w.Counts(0); got.Failed != 5 {
-		t.Errorf("counts %+v, want 5 failed", got)
+	if got := w.Counts(0); got.Failed != failed {
+		t.Errorf("counts %+v, want %d failed", got, failed)
 	}
 
-	must(t, m.LookupAndDelete(keys[0], &value))
+	if lookupAndDelete {
+		must(t, m.LookupAndDelete(keys[0], &value))
+	} else {
+		must(t, m.Delete(keys[0]))
+	}
 	w.want("lookup and delete", "0 delete 01000000")
 	_, err = m.BatchDelete(keys[1:3], nil)
 	must(t, err)
@@ -77,9 +85,16 @@ func TestCaptureOperations(t *testing.T) {
 	}
 }
 
+// hasLookupAndDelete reports whether the kernel has the operation for hash maps
+// (5.14), by a key that is not there.
+func hasLookupAndDelete(m *ebpf.Map) bool {
+	return !errors.Is(m.LookupAndDelete(make([]byte, m.KeySize()), make([]byte, m.ValueSize())), ebpf.ErrNotSupported)
+}
+
 func TestCaptureFentryTouches(t *testing.T) {
 	h := openTestHost(t)
 	m, opened := newTestMap(t, h, 4, 4, 4)
+	lookupAndDelete := hasLookupAndDelete(m)
 	w := startTestWatch(t, h, Options{Mode: ModeFentry}, opened)
 	if w.Mode() != ModeFentry {
 		t.Errorf("mode %q", w.Mode())
@@ -89,7 +104,11 @@ func TestCaptureFentryTouches(t *testing.T) {
 	must(t, m.Delete(key32(1)))
 	must(t, m.Put(key32(2), key32(2)))
 	var value [4]byte
-	must(t, m.LookupAndDelete(key32(2), &value))
+	if lookupAndDelete {
+		must(t, m.LookupAndDelete(key32(2), &value))
+	} else {
+		must(t, m.Delete(key32(2)))
+	}
 	w.want("fentry", "0 touch 00000001", "0 touch 00000001", "0 touch 00000001", "0 touch 00000002", "0 touch 00000002")
 
 	ops := []Op{{Key: key32(3), Value: key32(3)}, {Key: key32(3), Delete: true}}
@@ -159,7 +178,11 @@ func TestCaptureValuesWithKernelFieldsTouch(t *testing.T) {
 	w := startTestWatch(t, h, Options{Mode: ModeFexit},
 		openTestMap(t, h, objects.HashedAlarms), openTestMap(t, h, objects.Pairs), openTestMap(t, h, objects.Target))
 	must(t, objects.HashedAlarms.Put(key32(1), make([]byte, objects.HashedAlarms.ValueSize())))
-	w.want("value with a timer", "0 touch 00000001")
+	if objects.TimerWrite != nil {
+		w.want("value with a timer", "0 touch 00000001")
+	} else { // before 5.15 these are bytes like others
+		w.want("value without a timer", "0 update 00000001=00000000000000000000000000000000")
+	}
 	must(t, objects.Pairs.Put(key32(1), make([]byte, 8)))
 	w.want("plain struct", "1 update 00000001=0000000000000000")
 	must(t, objects.Target.Put(make([]byte, 8), make([]byte, 8)))

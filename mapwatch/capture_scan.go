@@ -1,6 +1,10 @@
 package mapwatch
 
-import "sync"
+import (
+	"maps"
+	"slices"
+	"sync"
+)
 
 // scanWatch is the Watch of ModeScan: no hooks, so that it never has a Change.
 // It answers Barrier, and that is all.
@@ -12,18 +16,24 @@ type scanWatch struct {
 	quit    chan struct{} // closed by Close
 	ended   chan struct{} // closed when run has returned
 	close   sync.Once
+
+	mu       sync.Mutex
+	shapes   []Shape      // of the maps that are watched
+	replaced map[int]bool // maps that Replace put in the place of others
 }
 
 var _ Watch = (*scanWatch)(nil)
 
-func newScanWatch(now func() int64, reason string) *scanWatch {
+func newScanWatch(now func() int64, shapes []Shape, reason string) *scanWatch {
 	w := &scanWatch{
-		now:     now,
-		reason:  reason,
-		batches: make(chan Batch),
-		barrier: make(chan struct{}, 1),
-		quit:    make(chan struct{}),
-		ended:   make(chan struct{}),
+		now:      now,
+		reason:   reason,
+		shapes:   slices.Clone(shapes),
+		replaced: make(map[int]bool),
+		batches:  make(chan Batch),
+		barrier:  make(chan struct{}, 1),
+		quit:     make(chan struct{}),
+		ended:    make(chan struct{}),
 	}
 	go w.run()
 	return w
@@ -39,11 +49,19 @@ func (w *scanWatch) run() {
 			return
 		}
 		select {
-		case w.batches <- Batch{Upto: w.now()}:
+		case w.batches <- w.batch():
 		case <-w.quit:
 			return
 		}
 	}
+}
+
+func (w *scanWatch) batch() Batch {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	batch := Batch{Upto: w.now(), Rescan: slices.Sorted(maps.Keys(w.replaced))}
+	clear(w.replaced)
+	return batch
 }
 
 func (w *scanWatch) Batches() <-chan Batch { return w.batches }
@@ -61,8 +79,18 @@ func (w *scanWatch) Counts(int) Counts { return Counts{} }
 
 func (w *scanWatch) Capture(int) (Mode, string) { return ModeScan, w.reason }
 
-// Replace implements Watch: there is nothing to follow.
-func (w *scanWatch) Replace(int, Map) error { return nil }
+// Replace implements Watch.
+func (w *scanWatch) Replace(mapIndex int, m Map) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := checkReplace(w.shapes, mapIndex, m.Shape()); err != nil {
+		return err
+	}
+	w.shapes[mapIndex] = m.Shape()
+	w.replaced[mapIndex] = true
+	w.Barrier()
+	return nil
+}
 
 func (w *scanWatch) Close() error {
 	w.close.Do(func() { close(w.quit) })

@@ -9,7 +9,7 @@ import (
 func TestScanWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var clock atomic.Int64
-		w := newScanWatch(func() int64 { return clock.Add(1) }, "because")
+		w := newScanWatch(func() int64 { return clock.Add(1) }, nil, "because")
 		if w.Mode() != ModeScan || w.Reason() != "because" || w.Counts(0) != (Counts{}) {
 			t.Errorf("mode %q, reason %q, counts %+v", w.Mode(), w.Reason(), w.Counts(0))
 		}

@@ -3,9 +3,10 @@
 package mapwatch
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -16,7 +17,7 @@ type hookWatch struct {
 	capture *capture
 	host    *Host
 	now     func() int64
-	reason  string
+	reason  string // why it is not ModeFexit
 	batches chan Batch
 	quit    chan struct{} // closed by Close
 	ended   chan struct{} // closed when the reading goroutine has returned
@@ -33,28 +34,38 @@ type hookWatch struct {
 	close    sync.Once
 	closeErr error
 
-	// mu guards the capture's counters against Close.
+	// replaced is set, by map, when Replace wants a rescan of it.
+	replaced []atomic.Bool
+
+	// mu guards the capture's counters against Close, and what Replace changes.
 	mu     sync.Mutex
 	closed bool
-	counts []Counts // as last read; by map
+	counts []Counts     // as last read; by map
+	plan   *capturePlan // with the shapes of the maps that are watched; nil for Driven
+	shapes []Shape
 }
 
 var _ Watch = (*hookWatch)(nil)
 
-// startHookWatch owns c and p from here on. p is nil, or where c is pinned.
-func startHookWatch(h *Host, c *capture, shapes []Shape, p *pins, options Options) *hookWatch {
+// startHookWatch owns c and p from here on. p is nil, or where c, of the plan, is
+// pinned.
+func startHookWatch(h *Host, c *capture, plan *capturePlan, p *pins, options Options) *hookWatch {
+	shapes := slices.Clone(plan.watched())
 	w := &hookWatch{
 		capture: c,
 		host:    h,
 		now:     h.Now,
-		reason:  strings.Join(c.lacking, "; "),
 		batches: make(chan Batch, options.Queue),
 		quit:    make(chan struct{}),
 		ended:   make(chan struct{}),
 		pins:    p,
 		counts:  make([]Counts, len(shapes)),
+		plan:    plan,
+		shapes:  shapes,
+
+		replaced: make([]atomic.Bool, len(shapes)),
 	}
-	loop := newRingLoop(w, shapes, options)
+	loop := newRingLoop(w, slices.Clone(shapes), options)
 	if p != nil {
 		var settled bool
 		w.number, settled = c.ledger.begin()
@@ -66,14 +77,73 @@ func startHookWatch(h *Host, c *capture, shapes []Shape, p *pins, options Option
 
 func (w *hookWatch) Batches() <-chan Batch { return w.batches }
 func (w *hookWatch) Mode() Mode            { return w.capture.mode }
-func (w *hookWatch) Reason() string        { return w.reason }
+
+// Reason implements Watch.
+func (w *hookWatch) Reason() string {
+	best := ""
+	for i := range w.shapes {
+		mode, reason := w.Capture(i)
+		if mode == ModeScan {
+			continue
+		}
+		if reason == w.reason {
+			return reason
+		}
+		if best == "" {
+			best = reason
+		}
+	}
+	return cmp.Or(best, w.reason)
+}
 
 // Capture implements Watch.
-func (w *hookWatch) Capture(int) (Mode, string) { return w.Mode(), w.Reason() }
+func (w *hookWatch) Capture(mapIndex int) (Mode, string) {
+	if mapIndex < 0 || mapIndex >= len(w.replaced) {
+		return w.Mode(), w.reason
+	}
+	w.mu.Lock()
+	kind := w.shapes[mapIndex].Type // never changes
+	w.mu.Unlock()
+	if err := w.capture.refused[kind]; err != nil {
+		return ModeScan, fmt.Sprintf("capture by %s of %s maps: %v", w.Mode(), kind, err)
+	}
+	return w.Mode(), joinReasons(append([]string{w.reason}, w.capture.lacking[kind]...)...)
+}
 
 // Replace implements Watch.
-func (w *hookWatch) Replace(int, Map) error {
-	return fmt.Errorf("watch another map: %w: start a new Watch", ErrUnsupported)
+func (w *hookWatch) Replace(mapIndex int, m Map) error {
+	shape := m.Shape()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if own, ok := m.(*hostMap); !ok || own.host != w.host {
+		return fmt.Errorf("watch map %s: it was not opened by this host; open it with Host.Open", shape.Target)
+	}
+	if err := checkReplace(w.shapes, mapIndex, shape); err != nil {
+		return err
+	}
+	if w.closed {
+		return fmt.Errorf("watch map %s: %w: the watch was closed", shape.Target, ErrGone)
+	}
+	if w.plan == nil {
+		return fmt.Errorf("watch map %s: a driven host watches one map, once: %w", shape.Target, ErrUnsupported)
+	}
+	old := w.shapes[mapIndex]
+	if w.capture.refused[shape.Type] == nil && old.ID != shape.ID {
+		if err := w.capture.watch(shape.ID, uint32(mapIndex)); err != nil {
+			return err
+		}
+		if err := w.capture.unwatch(old.ID); err != nil {
+			return err
+		}
+	}
+	before := w.plan.setName(w.host.Boot())
+	w.shapes[mapIndex], w.plan.shapes[mapIndex] = shape, shape
+	w.replaced[mapIndex].Store(true)
+	w.wake()
+	if w.pins == nil {
+		return nil
+	}
+	return w.pins.rename(before, w.plan.setName(w.host.Boot()))
 }
 
 // Barrier implements Watch. The batch follows within a millisecond or two, or
@@ -121,9 +191,10 @@ func (w *hookWatch) readCountsLocked(mapIndex int) {
 	counts := &w.counts[mapIndex]
 	if sum, err := w.capture.readCounts(uint32(mapIndex)); err == nil {
 		counts.Captured, counts.Own, counts.Failed, counts.Dropped = sum.Captured, sum.Own, sum.Failed, sum.Dropped
+		counts.Caught = sum.Caught
 	}
 	if misses, err := w.capture.readMisses(); err == nil {
-		counts.Missed = misses - w.capture.firstMisses
+		counts.Missed = max(counts.Missed, misses.of(w.shapes[mapIndex].Type, w.capture.firstMisses))
 	}
 }
 

@@ -11,13 +11,16 @@
 //
 // # Which maps
 //
-// BPF_MAP_TYPE_HASH, preallocated or not, with keys and values of every size
-// that the kernel allows. Other types are refused with the reason: values that
-// are pointers, descriptors or slots of CPUs mean nothing on another host.
+// BPF_MAP_TYPE_HASH, preallocated or not, LRU_HASH, ARRAY and LPM_TRIE, with keys
+// and values of every size that the kernel allows; see TypeHash and so on for what
+// a key is. Other types are refused with the reason: values that are pointers,
+// descriptors or slots of CPUs mean nothing on another host.
 //
 // # What it needs
 //
-// Linux 5.6 to scan (batch lookup), 5.12 to capture by hooks. A pin path can be
+// Linux 5.6 to scan (batch lookup; tries also without), 5.12 to capture by hooks.
+// Tries want a kernel with the fix of trie_get_next_key in 6.13 and in stable ones
+// of 2025; Open refuses them otherwise. A pin path can be
 // opened by whoever may read and write the file, with CAP_BPF where the kernel
 // wants it; the hooks want CAP_BPF and CAP_PERFMON, pinned ones (Options.Pins) a
 // directory of a BPF file system that is ours to write. To find maps by id: or
@@ -35,17 +38,29 @@
 // HAZARD: Map.Lookup takes no lock. If the key is overwritten meanwhile, the
 // bytes of another key's value can come back (preallocated maps reuse elements
 // at once). A value that a program changes in place can come back half changed,
-// from Lookup and Scan alike. Map.Scan is immune to the first, not the second.
+// from Lookup and Scan alike, and every write to an array is in place. Map.Scan
+// is immune to the first, not the second.
 //
 // HAZARD: an open map is kept alive. The program that owns it may have pinned
 // another one in its place long ago, and then nobody reads what we apply:
 // ask Map.Current now and then. A name: target has a further catch, see
 // Host.Open.
 //
-// HAZARD: values that hold a bpf_spin_lock are refused at Open, where asking
-// for one is cheap. A bpf_timer, a kptr or another field of the kernel's in a
-// value reads as zero in Lookup and Scan, and Apply leaves the map's own alone;
-// hooks recognise such maps and send Touched instead of the raw bytes.
+// HAZARD: a bpf_spin_lock, bpf_timer, kptr or another field of the kernel's in a
+// value reads as zero in Lookup and Scan, and what Apply is given for it is not
+// written; hooks recognise such maps and send Touched instead of the raw bytes.
+// Where there is a bpf_spin_lock, Lookup, Scan and Apply take it (BPF_F_LOCK), so
+// that those who write in place under it are never seen half. But a timer or kptr
+// belongs to the element and not to the key: an Apply over it, or its delete,
+// ends the timer and lets go of the kptr, as any bpf_map_update_elem does, and
+// the program has to set them again.
+//
+// HAZARD: a full LPM trie of kernels before 6.13 and its stable relatives refuses
+// to overwrite, too (5.10): Op.Err wraps ErrFull for a key that the trie has.
+//
+// HAZARD: what an LRU hash map has room for is less than max_entries, because
+// each CPU keeps elements in reserve, and an overwrite wants room as well: each
+// Apply can evict an element that is in use here.
 //
 // HAZARD: our own writes are told from others by the thread that makes them, so
 // that all go through one OS thread a Host, which does nothing else: it must

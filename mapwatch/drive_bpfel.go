@@ -16,30 +16,57 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	driveMapCounters               = "counters"
-	driveMapDriven                 = "driven"
-	driveMapRing                   = "ring"
-	driveMapScratch                = "scratch"
-	driveMapWatched                = "watched"
-	driveProgDeleteFentry          = "delete_fentry"
-	driveProgDeleteFexit           = "delete_fexit"
-	driveProgDrive                 = "drive"
-	driveProgLookupAndDeleteBatch  = "lookup_and_delete_batch"
-	driveProgLookupAndDeleteFentry = "lookup_and_delete_fentry"
-	driveProgLookupAndDeleteFexit  = "lookup_and_delete_fexit"
-	driveProgUpdateFentry          = "update_fentry"
-	driveProgUpdateFexit           = "update_fexit"
-	driveVarDriveKeys              = "drive_keys"
-	driveVarDriveNext              = "drive_next"
-	driveVarDriveStop              = "drive_stop"
-	driveVarDriveValueBytes        = "drive_value_bytes"
-	driveVarKeyLimit               = "key_limit"
-	driveVarOwnStartNs             = "own_start_ns"
-	driveVarOwnTid                 = "own_tid"
-	driveVarPreemptSource          = "preempt_source"
-	driveVarReaderIdle             = "reader_idle"
-	driveVarValueLimit             = "value_limit"
-	driveVarWakeBytes              = "wake_bytes"
+	driveMapBusy                         = "busy"
+	driveMapCounters                     = "counters"
+	driveMapDriven                       = "driven"
+	driveMapRing                         = "ring"
+	driveMapScratch                      = "scratch"
+	driveMapWatched                      = "watched"
+	driveProgArrayUpdateFentry           = "array_update_fentry"
+	driveProgArrayUpdateFentryCatcher    = "array_update_fentry_catcher"
+	driveProgArrayUpdateFexit            = "array_update_fexit"
+	driveProgArrayUpdateFexitCatcher     = "array_update_fexit_catcher"
+	driveProgDrive                       = "drive"
+	driveProgHashDeleteFexit             = "hash_delete_fexit"
+	driveProgHashDeleteFexitCatcher      = "hash_delete_fexit_catcher"
+	driveProgHashUpdateFentry            = "hash_update_fentry"
+	driveProgHashUpdateFentryCatcher     = "hash_update_fentry_catcher"
+	driveProgHashUpdateFexit             = "hash_update_fexit"
+	driveProgHashUpdateFexitCatcher      = "hash_update_fexit_catcher"
+	driveProgLookupAndDeleteBatchFexit   = "lookup_and_delete_batch_fexit"
+	driveProgLookupAndDeleteFexit        = "lookup_and_delete_fexit"
+	driveProgLookupAndDeleteFexitCatcher = "lookup_and_delete_fexit_catcher"
+	driveProgLpmDeleteFexit              = "lpm_delete_fexit"
+	driveProgLpmDeleteFexitCatcher       = "lpm_delete_fexit_catcher"
+	driveProgLpmUpdateFentry             = "lpm_update_fentry"
+	driveProgLpmUpdateFentryCatcher      = "lpm_update_fentry_catcher"
+	driveProgLpmUpdateFexit              = "lpm_update_fexit"
+	driveProgLpmUpdateFexitCatcher       = "lpm_update_fexit_catcher"
+	driveProgLruDeleteFexit              = "lru_delete_fexit"
+	driveProgLruDeleteFexitCatcher       = "lru_delete_fexit_catcher"
+	driveProgLruEvictFexit               = "lru_evict_fexit"
+	driveProgLruUpdateFentry             = "lru_update_fentry"
+	driveProgLruUpdateFentryCatcher      = "lru_update_fentry_catcher"
+	driveProgLruUpdateFexit              = "lru_update_fexit"
+	driveProgLruUpdateFexitCatcher       = "lru_update_fexit_catcher"
+	driveVarCaughtCalls                  = "caught_calls"
+	driveVarCaughtRuns                   = "caught_runs"
+	driveVarDriveKeys                    = "drive_keys"
+	driveVarDriveNext                    = "drive_next"
+	driveVarDriveStop                    = "drive_stop"
+	driveVarDriveValueBytes              = "drive_value_bytes"
+	driveVarFilter                       = "filter"
+	driveVarKeyLimit                     = "key_limit"
+	driveVarNests                        = "nests"
+	driveVarOwnStartNs                   = "own_start_ns"
+	driveVarOwnTid                       = "own_tid"
+	driveVarPerCpuOffsetAddress          = "per_cpu_offset_address"
+	driveVarPreemptCountAddress          = "preempt_count_address"
+	driveVarPreemptSource                = "preempt_source"
+	driveVarProgActiveAddress            = "prog_active_address"
+	driveVarReaderIdle                   = "reader_idle"
+	driveVarValueLimit                   = "value_limit"
+	driveVarWakeBytes                    = "wake_bytes"
 )
 
 // loadDrive returns the embedded CollectionSpec for drive.
@@ -84,20 +111,40 @@ type driveSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type driveProgramSpecs struct {
-	DeleteFentry          *ebpf.ProgramSpec `ebpf:"delete_fentry"`
-	DeleteFexit           *ebpf.ProgramSpec `ebpf:"delete_fexit"`
-	Drive                 *ebpf.ProgramSpec `ebpf:"drive"`
-	LookupAndDeleteBatch  *ebpf.ProgramSpec `ebpf:"lookup_and_delete_batch"`
-	LookupAndDeleteFentry *ebpf.ProgramSpec `ebpf:"lookup_and_delete_fentry"`
-	LookupAndDeleteFexit  *ebpf.ProgramSpec `ebpf:"lookup_and_delete_fexit"`
-	UpdateFentry          *ebpf.ProgramSpec `ebpf:"update_fentry"`
-	UpdateFexit           *ebpf.ProgramSpec `ebpf:"update_fexit"`
+	ArrayUpdateFentry           *ebpf.ProgramSpec `ebpf:"array_update_fentry"`
+	ArrayUpdateFentryCatcher    *ebpf.ProgramSpec `ebpf:"array_update_fentry_catcher"`
+	ArrayUpdateFexit            *ebpf.ProgramSpec `ebpf:"array_update_fexit"`
+	ArrayUpdateFexitCatcher     *ebpf.ProgramSpec `ebpf:"array_update_fexit_catcher"`
+	Drive                       *ebpf.ProgramSpec `ebpf:"drive"`
+	HashDeleteFexit             *ebpf.ProgramSpec `ebpf:"hash_delete_fexit"`
+	HashDeleteFexitCatcher      *ebpf.ProgramSpec `ebpf:"hash_delete_fexit_catcher"`
+	HashUpdateFentry            *ebpf.ProgramSpec `ebpf:"hash_update_fentry"`
+	HashUpdateFentryCatcher     *ebpf.ProgramSpec `ebpf:"hash_update_fentry_catcher"`
+	HashUpdateFexit             *ebpf.ProgramSpec `ebpf:"hash_update_fexit"`
+	HashUpdateFexitCatcher      *ebpf.ProgramSpec `ebpf:"hash_update_fexit_catcher"`
+	LookupAndDeleteBatchFexit   *ebpf.ProgramSpec `ebpf:"lookup_and_delete_batch_fexit"`
+	LookupAndDeleteFexit        *ebpf.ProgramSpec `ebpf:"lookup_and_delete_fexit"`
+	LookupAndDeleteFexitCatcher *ebpf.ProgramSpec `ebpf:"lookup_and_delete_fexit_catcher"`
+	LpmDeleteFexit              *ebpf.ProgramSpec `ebpf:"lpm_delete_fexit"`
+	LpmDeleteFexitCatcher       *ebpf.ProgramSpec `ebpf:"lpm_delete_fexit_catcher"`
+	LpmUpdateFentry             *ebpf.ProgramSpec `ebpf:"lpm_update_fentry"`
+	LpmUpdateFentryCatcher      *ebpf.ProgramSpec `ebpf:"lpm_update_fentry_catcher"`
+	LpmUpdateFexit              *ebpf.ProgramSpec `ebpf:"lpm_update_fexit"`
+	LpmUpdateFexitCatcher       *ebpf.ProgramSpec `ebpf:"lpm_update_fexit_catcher"`
+	LruDeleteFexit              *ebpf.ProgramSpec `ebpf:"lru_delete_fexit"`
+	LruDeleteFexitCatcher       *ebpf.ProgramSpec `ebpf:"lru_delete_fexit_catcher"`
+	LruEvictFexit               *ebpf.ProgramSpec `ebpf:"lru_evict_fexit"`
+	LruUpdateFentry             *ebpf.ProgramSpec `ebpf:"lru_update_fentry"`
+	LruUpdateFentryCatcher      *ebpf.ProgramSpec `ebpf:"lru_update_fentry_catcher"`
+	LruUpdateFexit              *ebpf.ProgramSpec `ebpf:"lru_update_fexit"`
+	LruUpdateFexitCatcher       *ebpf.ProgramSpec `ebpf:"lru_update_fexit_catcher"`
 }
 
 // driveMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type driveMapSpecs struct {
+	Busy     *ebpf.MapSpec `ebpf:"busy"`
 	Counters *ebpf.MapSpec `ebpf:"counters"`
 	Driven   *ebpf.MapSpec `ebpf:"driven"`
 	Ring     *ebpf.MapSpec `ebpf:"ring"`
@@ -109,17 +156,24 @@ type driveMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type driveVariableSpecs struct {
-	DriveKeys       *ebpf.VariableSpec `ebpf:"drive_keys"`
-	DriveNext       *ebpf.VariableSpec `ebpf:"drive_next"`
-	DriveStop       *ebpf.VariableSpec `ebpf:"drive_stop"`
-	DriveValueBytes *ebpf.VariableSpec `ebpf:"drive_value_bytes"`
-	KeyLimit        *ebpf.VariableSpec `ebpf:"key_limit"`
-	OwnStartNs      *ebpf.VariableSpec `ebpf:"own_start_ns"`
-	OwnTid          *ebpf.VariableSpec `ebpf:"own_tid"`
-	PreemptSource   *ebpf.VariableSpec `ebpf:"preempt_source"`
-	ReaderIdle      *ebpf.VariableSpec `ebpf:"reader_idle"`
-	ValueLimit      *ebpf.VariableSpec `ebpf:"value_limit"`
-	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	CaughtCalls         *ebpf.VariableSpec `ebpf:"caught_calls"`
+	CaughtRuns          *ebpf.VariableSpec `ebpf:"caught_runs"`
+	DriveKeys           *ebpf.VariableSpec `ebpf:"drive_keys"`
+	DriveNext           *ebpf.VariableSpec `ebpf:"drive_next"`
+	DriveStop           *ebpf.VariableSpec `ebpf:"drive_stop"`
+	DriveValueBytes     *ebpf.VariableSpec `ebpf:"drive_value_bytes"`
+	Filter              *ebpf.VariableSpec `ebpf:"filter"`
+	KeyLimit            *ebpf.VariableSpec `ebpf:"key_limit"`
+	Nests               *ebpf.VariableSpec `ebpf:"nests"`
+	OwnStartNs          *ebpf.VariableSpec `ebpf:"own_start_ns"`
+	OwnTid              *ebpf.VariableSpec `ebpf:"own_tid"`
+	PerCpuOffsetAddress *ebpf.VariableSpec `ebpf:"per_cpu_offset_address"`
+	PreemptCountAddress *ebpf.VariableSpec `ebpf:"preempt_count_address"`
+	PreemptSource       *ebpf.VariableSpec `ebpf:"preempt_source"`
+	ProgActiveAddress   *ebpf.VariableSpec `ebpf:"prog_active_address"`
+	ReaderIdle          *ebpf.VariableSpec `ebpf:"reader_idle"`
+	ValueLimit          *ebpf.VariableSpec `ebpf:"value_limit"`
+	WakeBytes           *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
 // driveObjects contains all objects after they have been loaded into the kernel.
@@ -142,6 +196,7 @@ func (o *driveObjects) Close() error {
 //
 // It can be passed to loadDriveObjects or ebpf.CollectionSpec.LoadAndAssign.
 type driveMaps struct {
+	Busy     *ebpf.Map `ebpf:"busy"`
 	Counters *ebpf.Map `ebpf:"counters"`
 	Driven   *ebpf.Map `ebpf:"driven"`
 	Ring     *ebpf.Map `ebpf:"ring"`
@@ -151,6 +206,7 @@ type driveMaps struct {
 
 func (m *driveMaps) Close() error {
 	return _DriveClose(
+		m.Busy,
 		m.Counters,
 		m.Driven,
 		m.Ring,
@@ -163,43 +219,88 @@ func (m *driveMaps) Close() error {
 //
 // It can be passed to loadDriveObjects or ebpf.CollectionSpec.LoadAndAssign.
 type driveVariables struct {
-	DriveKeys       *ebpf.Variable `ebpf:"drive_keys"`
-	DriveNext       *ebpf.Variable `ebpf:"drive_next"`
-	DriveStop       *ebpf.Variable `ebpf:"drive_stop"`
-	DriveValueBytes *ebpf.Variable `ebpf:"drive_value_bytes"`
-	KeyLimit        *ebpf.Variable `ebpf:"key_limit"`
-	OwnStartNs      *ebpf.Variable `ebpf:"own_start_ns"`
-	OwnTid          *ebpf.Variable `ebpf:"own_tid"`
-	PreemptSource   *ebpf.Variable `ebpf:"preempt_source"`
-	ReaderIdle      *ebpf.Variable `ebpf:"reader_idle"`
-	ValueLimit      *ebpf.Variable `ebpf:"value_limit"`
-	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`
+	CaughtCalls         *ebpf.Variable `ebpf:"caught_calls"`
+	CaughtRuns          *ebpf.Variable `ebpf:"caught_runs"`
+	DriveKeys           *ebpf.Variable `ebpf:"drive_keys"`
+	DriveNext           *ebpf.Variable `ebpf:"drive_next"`
+	DriveStop           *ebpf.Variable `ebpf:"drive_stop"`
+	DriveValueBytes     *ebpf.Variable `ebpf:"drive_value_bytes"`
+	Filter              *ebpf.Variable `ebpf:"filter"`
+	KeyLimit            *ebpf.Variable `ebpf:"key_limit"`
+	Nests               *ebpf.Variable `ebpf:"nests"`
+	OwnStartNs          *ebpf.Variable `ebpf:"own_start_ns"`
+	OwnTid              *ebpf.Variable `ebpf:"own_tid"`
+	PerCpuOffsetAddress *ebpf.Variable `ebpf:"per_cpu_offset_address"`
+	PreemptCountAddress *ebpf.Variable `ebpf:"preempt_count_address"`
+	PreemptSource       *ebpf.Variable `ebpf:"preempt_source"`
+	ProgActiveAddress   *ebpf.Variable `ebpf:"prog_active_address"`
+	ReaderIdle          *ebpf.Variable `ebpf:"reader_idle"`
+	ValueLimit          *ebpf.Variable `ebpf:"value_limit"`
+	WakeBytes           *ebpf.Variable `ebpf:"wake_bytes"`
 }
 
 // drivePrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadDriveObjects or ebpf.CollectionSpec.LoadAndAssign.
 type drivePrograms struct {
-	DeleteFentry          *ebpf.Program `ebpf:"delete_fentry"`
-	DeleteFexit           *ebpf.Program `ebpf:"delete_fexit"`
-	Drive                 *ebpf.Program `ebpf:"drive"`
-	LookupAndDeleteBatch  *ebpf.Program `ebpf:"lookup_and_delete_batch"`
-	LookupAndDeleteFentry *ebpf.Program `ebpf:"lookup_and_delete_fentry"`
-	LookupAndDeleteFexit  *ebpf.Program `ebpf:"lookup_and_delete_fexit"`
-	UpdateFentry          *ebpf.Program `ebpf:"update_fentry"`
-	UpdateFexit           *ebpf.Program `ebpf:"update_fexit"`
+	ArrayUpdateFentry           *ebpf.Program `ebpf:"array_update_fentry"`
+	ArrayUpdateFentryCatcher    *ebpf.Program `ebpf:"array_update_fentry_catcher"`
+	ArrayUpdateFexit            *ebpf.Program `ebpf:"array_update_fexit"`
+	ArrayUpdateFexitCatcher     *ebpf.Program `ebpf:"array_update_fexit_catcher"`
+	Drive                       *ebpf.Program `ebpf:"drive"`
+	HashDeleteFexit             *ebpf.Program `ebpf:"hash_delete_fexit"`
+	HashDeleteFexitCatcher      *ebpf.Program `ebpf:"hash_delete_fexit_catcher"`
+	HashUpdateFentry            *ebpf.Program `ebpf:"hash_update_fentry"`
+	HashUpdateFentryCatcher     *ebpf.Program `ebpf:"hash_update_fentry_catcher"`
+	HashUpdateFexit             *ebpf.Program `ebpf:"hash_update_fexit"`
+	HashUpdateFexitCatcher      *ebpf.Program `ebpf:"hash_update_fexit_catcher"`
+	LookupAndDeleteBatchFexit   *ebpf.Program `ebpf:"lookup_and_delete_batch_fexit"`
+	LookupAndDeleteFexit        *ebpf.Program `ebpf:"lookup_and_delete_fexit"`
+	LookupAndDeleteFexitCatcher *ebpf.Program `ebpf:"lookup_and_delete_fexit_catcher"`
+	LpmDeleteFexit              *ebpf.Program `ebpf:"lpm_delete_fexit"`
+	LpmDeleteFexitCatcher       *ebpf.Program `ebpf:"lpm_delete_fexit_catcher"`
+	LpmUpdateFentry             *ebpf.Program `ebpf:"lpm_update_fentry"`
+	LpmUpdateFentryCatcher      *ebpf.Program `ebpf:"lpm_update_fentry_catcher"`
+	LpmUpdateFexit              *ebpf.Program `ebpf:"lpm_update_fexit"`
+	LpmUpdateFexitCatcher       *ebpf.Program `ebpf:"lpm_update_fexit_catcher"`
+	LruDeleteFexit              *ebpf.Program `ebpf:"lru_delete_fexit"`
+	LruDeleteFexitCatcher       *ebpf.Program `ebpf:"lru_delete_fexit_catcher"`
+	LruEvictFexit               *ebpf.Program `ebpf:"lru_evict_fexit"`
+	LruUpdateFentry             *ebpf.Program `ebpf:"lru_update_fentry"`
+	LruUpdateFentryCatcher      *ebpf.Program `ebpf:"lru_update_fentry_catcher"`
+	LruUpdateFexit              *ebpf.Program `ebpf:"lru_update_fexit"`
+	LruUpdateFexitCatcher       *ebpf.Program `ebpf:"lru_update_fexit_catcher"`
 }
 
 func (p *drivePrograms) Close() error {
 	return _DriveClose(
-		p.DeleteFentry,
-		p.DeleteFexit,
+		p.ArrayUpdateFentry,
+		p.ArrayUpdateFentryCatcher,
+		p.ArrayUpdateFexit,
+		p.ArrayUpdateFexitCatcher,
 		p.Drive,
-		p.LookupAndDeleteBatch,
-		p.LookupAndDeleteFentry,
+		p.HashDeleteFexit,
+		p.HashDeleteFexitCatcher,
+		p.HashUpdateFentry,
+		p.HashUpdateFentryCatcher,
+		p.HashUpdateFexit,
+		p.HashUpdateFexitCatcher,
+		p.LookupAndDeleteBatchFexit,
 		p.LookupAndDeleteFexit,
-		p.UpdateFentry,
-		p.UpdateFexit,
+		p.LookupAndDeleteFexitCatcher,
+		p.LpmDeleteFexit,
+		p.LpmDeleteFexitCatcher,
+		p.LpmUpdateFentry,
+		p.LpmUpdateFentryCatcher,
+		p.LpmUpdateFexit,
+		p.LpmUpdateFexitCatcher,
+		p.LruDeleteFexit,
+		p.LruDeleteFexitCatcher,
+		p.LruEvictFexit,
+		p.LruUpdateFentry,
+		p.LruUpdateFentryCatcher,
+		p.LruUpdateFexit,
+		p.LruUpdateFexitCatcher,
 	)
 }
 

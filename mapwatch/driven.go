@@ -74,7 +74,8 @@ func (d *Driven) Watch(maps []Map, options Options) (Watch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("drive map %s: %w", shapes[0].Target, err)
 	}
-	d.watch = startHookWatch(d.Host, c, shapes, nil, options)
+	d.watch = startHookWatch(d.Host, c, &capturePlan{shapes: append(shapes, selfTestShape())}, nil, options)
+	d.watch.plan = nil // nothing takes the map's place
 	d.watch.reason = "a program of this process tells of its own writes, and of no others"
 	d.capture = c
 	return d.watch, nil

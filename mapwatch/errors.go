@@ -20,10 +20,14 @@ func (m *hostMap) explain(verb string, err error) error {
 	switch {
 	case errors.Is(err, unix.EBADF):
 		return errClosed(verb, s)
-	case errors.Is(err, unix.E2BIG):
+	case errors.Is(err, unix.E2BIG) && s.Type == TypeArray:
+		return fmt.Errorf("%s map %s: %w: an array of max_entries = %d has no element of that index; load it with a greater max_entries", verb, s.Target, ErrFull, s.MaxEntries)
+	case errors.Is(err, unix.E2BIG), errors.Is(err, unix.ENOSPC):
 		return fmt.Errorf("%s map %s: %w: it holds max_entries = %d elements; delete some or load it with a greater max_entries", verb, s.Target, ErrFull, s.MaxEntries)
 	case errors.Is(err, unix.EPERM):
 		return m.explainPermission(verb)
+	case errors.Is(err, errUnsettled):
+		return fmt.Errorf("%s map %s: %w: others change it faster than it can be read; try again", verb, s.Target, ErrBusy)
 	case transient(err):
 		return fmt.Errorf("%s map %s: %w: other writers hold the bucket (%w); try again", verb, s.Target, ErrBusy, err)
 	case errors.Is(err, unix.ENOMEM):
@@ -50,10 +54,12 @@ func errClosed(verb string, s Shape) error {
 
 // transient tells errors that pass when other writers of the same bucket do: a
 // nested access from the same CPU gives EBUSY up to 6.14, and EDEADLK or
-// ETIMEDOUT since the bucket lock is an rqspinlock.
+// ETIMEDOUT since the bucket lock is an rqspinlock. EINTR is what a batch says
+// that read a key thrice which was deleted before its value was read (generic_map_lookup_batch
+// before 6.14).
 func transient(err error) bool {
 	return errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EDEADLK) ||
-		errors.Is(err, unix.ETIMEDOUT) || errors.Is(err, unix.EAGAIN)
+		errors.Is(err, unix.ETIMEDOUT) || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR)
 }
 
 // busyTries is how often a transient refusal is tried again before it is

@@ -11,6 +11,10 @@ import (
 // write with, as kernels before 5.6.
 func WithoutBatches(m Map) { m.(*hostMap).noBatch.Store(true) }
 
+// WithoutTrieBatches makes m believe that the kernel has no batch operations to
+// read tries with, as kernels before 5.13.
+func WithoutTrieBatches(m Map) { m.(*hostMap).noTrieBatch.Store(true) }
+
 // Descriptor is the file descriptor of an open map.
 func Descriptor(m Map) int { return m.(*hostMap).m.FD() }
 
@@ -27,28 +31,28 @@ func WriteUnpaced(d *Driven, keys uint64) error {
 func RefuseWrites(m Map, refuse func(key []byte) error) *atomic.Int64 {
 	h := m.(*hostMap)
 	refused := new(atomic.Int64)
-	h.writeBatch = func(fd int, keys, values []byte, n int) (int, error) {
+	h.writeBatch = func(fd int, keys, values []byte, n int, flags uint64) (int, error) {
 		for i := range n {
 			if err := refuse(keys[i*h.shape.KeyBytes:][:h.shape.KeyBytes]); err != nil {
 				refused.Add(1)
 				if i == 0 {
 					return 0, err
 				}
-				done, realErr := bpfWriteBatch(fd, keys, values, i)
+				done, realErr := bpfWriteBatch(fd, keys, values, i, flags)
 				if realErr != nil {
 					err = realErr
 				}
 				return done, err
 			}
 		}
-		return bpfWriteBatch(fd, keys, values, n)
+		return bpfWriteBatch(fd, keys, values, n, flags)
 	}
-	h.write = func(fd int, op Op) error {
+	h.write = func(fd int, op Op, flags uint64) error {
 		if err := refuse(op.Key); err != nil {
 			refused.Add(1)
 			return err
 		}
-		return bpfWrite(fd, op)
+		return bpfWrite(fd, op, flags)
 	}
 	return refused
 }

@@ -69,6 +69,7 @@ type testWatch struct {
 	h       *Host
 	changes []Change
 	rescan  []int
+	drained []int
 	upto    int64
 	release bool // batches, once they are noted
 }
@@ -119,6 +120,14 @@ func (w *testWatch) note(batch Batch) {
 			w.rescan = append(w.rescan, i)
 		}
 	}
+	for _, i := range batch.Drained {
+		if !slices.Contains(batch.Rescan, i) {
+			w.t.Errorf("drained %v, but rescan of %v", batch.Drained, batch.Rescan)
+		}
+		if !slices.Contains(w.drained, i) {
+			w.drained = append(w.drained, i)
+		}
+	}
 	if w.release {
 		batch.Release()
 	}
@@ -164,7 +173,7 @@ func (w *testWatch) want(what string, want ...string) {
 
 // describe is short for small keys and values, and whole.
 func describe(c Change) string {
-	kind := map[Kind]string{Updated: "update", Deleted: "delete", Touched: "touch"}[c.Kind]
+	kind := map[Kind]string{Updated: "update", Deleted: "delete", Touched: "touch", Evicted: "evict"}[c.Kind]
 	if c.Value == nil {
 		return fmt.Sprintf("%d %s %x", c.Map, kind, c.Key)
 	}

@@ -3,13 +3,16 @@
 package mapwatch_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
 
 	"github.com/mapgossip/mapgossip/mapwatch"
 	"github.com/mapgossip/mapgossip/mapwatch/conformance"
@@ -65,11 +68,8 @@ func openHost(t testing.TB) *mapwatch.Host {
 func refusedTypes() map[string]*ebpf.MapSpec {
 	inner := &ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1}
 	return map[string]*ebpf.MapSpec{
-		"lru_hash":      {Type: ebpf.LRUHash, KeySize: 4, ValueSize: 4, MaxEntries: 64},
 		"percpu_hash":   {Type: ebpf.PerCPUHash, KeySize: 4, ValueSize: 4, MaxEntries: 4},
 		"percpu_array":  {Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 4, MaxEntries: 4},
-		"array":         {Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 4},
-		"lpm_trie":      {Type: ebpf.LPMTrie, KeySize: 8, ValueSize: 4, MaxEntries: 4, Flags: 1},
 		"queue":         {Type: ebpf.Queue, ValueSize: 4, MaxEntries: 4},
 		"ringbuf":       {Type: ebpf.RingBuf, MaxEntries: uint32(os.Getpagesize())},
 		"prog_array":    {Type: ebpf.ProgramArray, KeySize: 4, ValueSize: 4, MaxEntries: 4},
@@ -127,13 +127,22 @@ type program struct {
 
 func newProgram(t testing.TB, path string, shape mapwatch.Shape) *program {
 	t.Helper()
-	m, err := ebpf.NewMap(&ebpf.MapSpec{
+	spec := &ebpf.MapSpec{
 		Name:       fmt.Sprintf("c%d_%s", os.Getpid(), filepath.Base(path)),
 		Type:       ebpf.Hash,
 		KeySize:    uint32(shape.KeyBytes),
 		ValueSize:  uint32(shape.ValueBytes),
 		MaxEntries: uint32(shape.MaxEntries),
-	})
+	}
+	switch shape.Type {
+	case mapwatch.TypeLRUHash:
+		spec.Type = ebpf.LRUHash
+	case mapwatch.TypeArray:
+		spec.Type = ebpf.Array
+	case mapwatch.TypeLPMTrie:
+		spec.Type, spec.Flags = ebpf.LPMTrie, unix.BPF_F_NO_PREALLOC // which the kernel wants of tries
+	}
+	m, err := ebpf.NewMap(spec)
 	if err != nil {
 		t.Fatalf("create map: %v", err)
 	}
@@ -149,6 +158,20 @@ func (p *program) Update(key, value []byte) error    { return p.m.Put(key, value
 func (p *program) Insert(key, value []byte) error    { return p.m.Update(key, value, ebpf.UpdateNoExist) }
 func (p *program) Overwrite(key, value []byte) error { return p.m.Update(key, value, ebpf.UpdateExist) }
 func (p *program) Delete(key []byte) error           { return p.m.Delete(key) }
+
+// Drain takes out all that there is, in one call: one bucket can be as large.
+func (p *program) Drain() error {
+	n := p.shape.MaxEntries
+	array := func(size int) any {
+		element := reflect.ArrayOf(size, reflect.TypeFor[byte]())
+		return reflect.MakeSlice(reflect.SliceOf(element), n, n).Interface()
+	}
+	_, err := p.m.BatchLookupAndDelete(new(ebpf.MapBatchCursor), array(p.shape.KeyBytes), array(p.shape.ValueBytes), nil)
+	if errors.Is(err, ebpf.ErrKeyNotExist) { // that was the end
+		return nil
+	}
+	return err
+}
 
 func (p *program) Freeze(t *testing.T) {
 	t.Helper()

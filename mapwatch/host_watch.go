@@ -3,6 +3,7 @@
 package mapwatch
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -20,7 +21,7 @@ const (
 
 // Watch implements Kernel. maps must be open maps of this Host, each kernel map
 // once. With ModeAuto it does not fail for want of trampolines: the Watch then
-// says in Reason why it only scans.
+// says in Reason why it only scans, or in Capture which maps it leaves to the scan.
 //
 // Several watches can run at the same time; each has its own ring and programs.
 // Close the watches before the Host.
@@ -50,14 +51,18 @@ func (h *Host) Watch(maps []Map, options Options) (Watch, error) {
 func (h *Host) watch(shapes []Shape, p *pins, options Options) (Watch, error) {
 	switch options.Mode {
 	case ModeScan:
-		return h.watchByScan("capture mode scan was asked for", p)
+		return h.watchByScan("capture mode scan was asked for", shapes, p)
 	case ModeFexit, ModeFentry:
 		w, err := h.watchHooks(options.Mode, shapes, p, options)
+		var refused typesRefused
+		if errors.As(err, &refused) {
+			err = cmp.Or(refused.of(shapes), err)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("capture by %s: %w", options.Mode, err)
 		}
 		if options.Mode == ModeFentry {
-			w.reason = joinReasons("capture mode fentry was asked for", w.reason)
+			w.reason = "capture mode fentry was asked for"
 		}
 		return w, nil
 	}
@@ -75,31 +80,31 @@ func (h *Host) watch(shapes []Shape, p *pins, options Options) (Watch, error) {
 		return nil, fentryErr
 	}
 	if fentryErr == nil {
-		w.reason = joinReasons(fmt.Sprintf("capture by fexit: %v", fexitErr), w.reason)
+		w.reason = fmt.Sprintf("capture by fexit: %v", fexitErr)
 		return w, nil
 	}
 	if fexitErr.Error() == fentryErr.Error() {
-		return h.watchByScan(fmt.Sprintf("capture by fexit and fentry: %v", fexitErr), p)
+		return h.watchByScan(fmt.Sprintf("capture by fexit and fentry: %v", fexitErr), shapes, p)
 	}
-	return h.watchByScan(fmt.Sprintf("capture by fexit: %v; by fentry: %v", fexitErr, fentryErr), p)
+	return h.watchByScan(fmt.Sprintf("capture by fexit: %v; by fentry: %v", fexitErr, fentryErr), shapes, p)
 }
 
 // watchByScan is watch without hooks. It pins nothing, and ends what an earlier
 // watch pinned: nobody would read it any more.
-func (h *Host) watchByScan(reason string, p *pins) (Watch, error) {
+func (h *Host) watchByScan(reason string, shapes []Shape, p *pins) (Watch, error) {
 	if p != nil {
 		if err := p.remove(""); err != nil {
 			return nil, err
 		}
 		reason = joinReasons(reason, "a scan has nothing to pin, so changes while no agent runs are found late")
 	}
-	return newScanWatch(h.Now, reason), nil
+	return newScanWatch(h.Now, shapes, reason), nil
 }
 
-// watchHooks is watch with trampolines.
+// watchHooks is watch with trampolines. Types that cannot be hooked are left to
+// the scan with ModeAuto, and an error otherwise.
 func (h *Host) watchHooks(mode Mode, shapes []Shape, p *pins, options Options) (*hookWatch, error) {
-	test := uint32(len(shapes)) // the self-test's slot comes after the maps'
-	plan, err := planCapture(mode, append(shapes[:test:test], selfTestShape()), options.RingBytes, p != nil)
+	plan, err := planCapture(mode, shapes, options.RingBytes, p != nil)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +121,7 @@ func (h *Host) watchHooks(mode Mode, shapes []Shape, p *pins, options Options) (
 	if err != nil {
 		return nil, err
 	}
-	if err := h.begin(c, shapes); err != nil {
+	if err := h.begin(c, shapes, options.Mode); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	if p != nil {
@@ -124,25 +129,34 @@ func (h *Host) watchHooks(mode Mode, shapes []Shape, p *pins, options Options) (
 			return nil, errors.Join(err, c.Close())
 		}
 	}
-	return startHookWatch(h, c, shapes, p, options), nil
+	return startHookWatch(h, c, plan, p, options), nil
 }
 
-// begin proves that c works, and makes it watch maps of these shapes.
-func (h *Host) begin(c *capture, shapes []Shape) (err error) {
+// begin proves that c works, and makes it watch the maps of these shapes that it
+// can hook.
+func (h *Host) begin(c *capture, shapes []Shape, asked Mode) (err error) {
 	if err := c.selfTest(uint32(len(shapes)), h.onApplyThread); err != nil {
 		return err
+	}
+	if asked != ModeAuto && len(c.refused) > 0 {
+		return typesRefused(c.refused)
 	}
 	if c.firstMisses, err = c.readMisses(); err != nil {
 		return err
 	}
 	for slot, shape := range shapes {
+		if c.refused[shape.Type] != nil {
+			continue
+		}
 		if err := c.watch(shape.ID, uint32(slot)); err != nil {
 			return err
 		}
 	}
 	if c.ledger != nil {
-		c.ledger.set(ledgerFirstMisses, c.firstMisses)
-		c.ledger.set(ledgerMisses, c.firstMisses)
+		for hook, missed := range c.firstMisses {
+			c.ledger.set(ledgerFirstMisses+hook, missed)
+			c.ledger.set(ledgerMisses+hook, missed)
+		}
 	}
 	return nil
 }
@@ -156,15 +170,21 @@ func (h *Host) takeOver(plan *capturePlan, set string, p *pins, options Options)
 	if err != nil {
 		return nil, err
 	}
-	shapes := plan.shapes[:len(plan.shapes)-1]
-	if err := c.selfTestTaken(uint32(len(shapes)), h.onApplyThread); err != nil {
+	shapes := plan.watched()
+	if options.Mode != ModeAuto && len(c.refused) > 0 {
+		return nil, errors.Join(typesRefused(c.refused), c.Close())
+	}
+	err = c.selfTestTaken(uint32(len(shapes)), h.onApplyThread)
+	if err == nil {
+		err = p.remove(set)
+	}
+	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	if err := p.remove(set); err != nil {
-		return nil, errors.Join(err, c.Close())
+	for hook := range c.firstMisses {
+		c.firstMisses[hook] = c.ledger.get(ledgerFirstMisses + hook)
 	}
-	c.firstMisses = c.ledger.get(ledgerFirstMisses)
-	return startHookWatch(h, c, shapes, p, options), nil
+	return startHookWatch(h, c, plan, p, options), nil
 }
 
 func (h *Host) watchShapes(maps []Map) ([]Shape, error) {

@@ -5,6 +5,8 @@ package mapwatch
 import (
 	"bytes"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -24,6 +26,12 @@ func kernelWith(t *testing.T, variables, functions []string) *btf.Spec {
 	for _, name := range functions {
 		types = append(types, &btf.Func{Name: name, Type: &btf.FuncProto{Return: integer}, Linkage: btf.StaticFunc})
 	}
+	return kernelOf(t, types...)
+}
+
+// kernelOf is the BTF of a kernel that has just these types.
+func kernelOf(t *testing.T, types ...btf.Type) *btf.Spec {
+	t.Helper()
 	builder, err := btf.NewBuilder(types, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -40,20 +48,33 @@ func kernelWith(t *testing.T, variables, functions []string) *btf.Spec {
 }
 
 func TestFindKsyms(t *testing.T) {
+	kallsyms := filepath.Join(t.TempDir(), "kallsyms")
+	all := "000000000001fb80 A __preempt_count\n000000000002ffc0 A bpf_prog_active\nffffffff9a329940 D __per_cpu_offset\nffffffffc0001000 t bpf_prog_active\t[module]\n"
 	for _, test := range []struct {
 		variables []string
+		kallsyms  string
 		source    uint32
 		says      string
+		want      error
 	}{
-		{[]string{ksymProgActive, ksymPreemptCount}, preemptVariable, ""},
-		{[]string{ksymProgActive, ksymPcpuHot}, preemptPcpuHot, ""},
-		{[]string{ksymProgActive}, 0, "neither is there"},
-		{[]string{ksymPreemptCount}, 0, ksymProgActive},
+		{[]string{ksymProgActive, ksymPreemptCount}, "", preemptVariable, "", nil},
+		{[]string{ksymProgActive, ksymPcpuHot}, "", preemptPcpuHot, "", nil},
+		{[]string{ksymProgActive}, "", 0, "none is there", ErrUnsupported},
+		{nil, all, preemptAddress, "", nil},
+		{[]string{ksymPreemptCount}, all, preemptVariable, "", nil},
+		{[]string{ksymPreemptCount}, "", 0, ksymProgActive, ErrUnsupported},
+		{nil, strings.ReplaceAll(all, "000000000002ffc0", "0000000000000000"), 0, "CAP_SYSLOG", ErrPermission},
+		{nil, strings.ReplaceAll(all, "__per_cpu_offset", "other"), 0, "CONFIG_KALLSYMS_ALL", ErrUnsupported},
+		{nil, strings.ReplaceAll(all, "__preempt_count", "other"), 0, "none is there", ErrUnsupported},
+		{nil, "0x12 A bpf_prog_active\n", 0, "invalid syntax", ErrUnsupported},
 	} {
-		found, err := findKsyms(kernelWith(t, test.variables, nil))
+		if err := os.WriteFile(kallsyms, []byte(test.kallsyms), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		found, err := findKsyms(kernelWith(t, test.variables, nil), kallsyms)
 		if test.says != "" {
-			if !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), test.says) {
-				t.Errorf("%v: %v", test.variables, err)
+			if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("%v, %q: %v", test.variables, test.kallsyms, err)
 			}
 			continue
 		}
@@ -65,6 +86,25 @@ func TestFindKsyms(t *testing.T) {
 				t.Errorf("%v: %s has ID %d", test.variables, name, id)
 			}
 		}
+		if inBTF := slices.Contains(test.variables, ksymProgActive); inBTF == (found.addresses[ksymProgActive] == 0x2ffc0) {
+			t.Errorf("%v: addresses %x", test.variables, found.addresses)
+		}
+	}
+	if _, err := findKsyms(kernelWith(t, nil, nil), kallsyms+"none"); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("without a file: %v", err)
+	}
+}
+
+// Where the preempt count is in the task, as on arm64: in a union there.
+func TestFindTaskPreemptCount(t *testing.T) {
+	long := &btf.Int{Name: "long", Size: 8}
+	thread := &btf.Struct{Name: "thread_info", Size: 8, Members: []btf.Member{
+		{Type: &btf.Union{Size: 8, Members: []btf.Member{{Name: "preempt_count", Type: long}}}},
+	}}
+	task := &btf.Struct{Name: "task_struct", Size: 8, Members: []btf.Member{{Name: "thread_info", Type: thread}}}
+	found, err := findKsyms(kernelOf(t, task, &btf.Var{Name: ksymProgActive, Type: long, Linkage: btf.GlobalVar}), "")
+	if err != nil || found.preemptSource != preemptTask {
+		t.Errorf("source %d, error %v", found.preemptSource, err)
 	}
 }
 
@@ -75,7 +115,7 @@ func TestResolveKsyms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, err := findKsyms(kernelWith(t, []string{ksymProgActive, ksymPcpuHot}, nil))
+	found, err := findKsyms(kernelWith(t, []string{ksymProgActive, ksymPcpuHot}, nil), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,43 +144,6 @@ func TestResolveKsyms(t *testing.T) {
 		}
 		if typed < 3 {
 			t.Errorf("%s: %d references, want those to %d variables", name, typed, len(found.ids))
-		}
-	}
-}
-
-func TestSelectPrograms(t *testing.T) {
-	var functions []string
-	for _, h := range hooks() {
-		functions = append(functions, h.function)
-	}
-	for _, mode := range []Mode{ModeFexit, ModeFentry} {
-		spec, err := loadCapture()
-		if err != nil {
-			t.Fatal(err)
-		}
-		lacking, err := selectPrograms(spec, kernelWith(t, nil, functions), mode)
-		if err != nil || len(lacking) != 0 || len(spec.Programs) != len(functions) {
-			t.Errorf("%s: %d programs, lacking %q, error %v", mode, len(spec.Programs), lacking, err)
-		}
-		for _, h := range hooks() {
-			if program := spec.Programs[h.program(mode)]; program == nil || program.AttachTo != h.function {
-				t.Errorf("%s: function %s has program %v", mode, h.function, program)
-			}
-		}
-	}
-	for i, h := range hooks() {
-		spec, err := loadCapture()
-		if err != nil {
-			t.Fatal(err)
-		}
-		lacking, err := selectPrograms(spec, kernelWith(t, nil, slices.Delete(slices.Clone(functions), i, i+1)), ModeFexit)
-		switch {
-		case h.lacking == "":
-			if !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), h.function) {
-				t.Errorf("without %s: %v", h.function, err)
-			}
-		case err != nil || len(lacking) != 1 || !strings.Contains(lacking[0], h.function) || len(spec.Programs) != len(functions)-1:
-			t.Errorf("without %s: lacking %q, error %v", h.function, lacking, err)
 		}
 	}
 }

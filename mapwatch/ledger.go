@@ -20,12 +20,13 @@ const (
 	// ledgerSettled is the number of the last watch that left nothing behind:
 	// whoever had its batches was done with all of them.
 	ledgerSettled
-	// ledgerFirstMisses is what readMisses said before the first map was watched.
+	// ledgerFirstMisses is what readMisses said before the first map was watched, a
+	// word a hook.
 	ledgerFirstMisses
-	// ledgerMisses is up to how many misses were answered by a rescan.
-	ledgerMisses
+	// ledgerMisses is up to how many misses were answered by a rescan, a word a hook.
+	ledgerMisses = ledgerFirstMisses + hookCount
 	// ledgerDropped is the same of dropped records, a word a slot.
-	ledgerDropped
+	ledgerDropped = ledgerMisses + hookCount
 )
 
 // ledger is what the watches of one pinned capture, one after the other, tell

@@ -17,16 +17,20 @@ type hostMap struct {
 	host     *Host
 	target   Target
 	shape    Shape
-	readOnly bool // the pin's file mode let us open it for reading only
+	readOnly bool   // the pin's file mode let us open it for reading only
+	lock     uint64 // BPF_F_LOCK if the values hold a bpf_spin_lock, else 0
+	zeros    []byte // what a delete writes into an array; nil for other types
 
 	// What Apply writes with: bpfWriteBatch and bpfWrite, but in tests of what
 	// it does when the kernel refuses.
-	writeBatch func(fd int, keys, values []byte, n int) (int, error)
-	write      func(fd int, op Op) error
+	writeBatch func(fd int, keys, values []byte, n int, flags uint64) (int, error)
+	write      func(fd int, op Op, flags uint64) error
 
-	// noBatch is set when the kernel turned out to have no batch operations
-	// (before 5.6) to write with; from then on Apply goes element by element.
-	noBatch atomic.Bool
+	// noBatch is set when the kernel turned out to have no batch operations to
+	// write this map with (before 5.6, LPM tries before 5.13); from then on Apply
+	// goes element by element. noTrieBatch: none to read this trie with.
+	noBatch     atomic.Bool
+	noTrieBatch atomic.Bool
 
 	// mu is held for reading during every bpf(2) call on m, so that Close
 	// cannot hand its file descriptor number to somebody else meanwhile.
@@ -51,11 +55,16 @@ func (m *hostMap) Lookup(key []byte) ([]byte, error) {
 		return nil, errClosed("look up key in", m.shape)
 	}
 	value := make([]byte, m.shape.ValueBytes)
-	err := bpfLookup(m.m.FD(), key, value, 0)
+	var err error
+	if m.shape.Type == TypeLPMTrie {
+		err = m.lookupPrefix(key, value)
+	} else {
+		err = bpfLookup(m.m.FD(), key, value, m.lock)
+	}
 	switch {
-	case err == nil:
+	case err == nil && !m.shape.absent(value):
 		return value, nil
-	case errors.Is(err, unix.ENOENT):
+	case err == nil, errors.Is(err, unix.ENOENT):
 		return nil, fmt.Errorf("look up key %x in map %s: %w", cut(key), m.shape.Target, ErrNotFound)
 	default:
 		return nil, m.explain("look up key in", err)

@@ -14,13 +14,13 @@ import (
 func describeType(kind uint32) (name, reason string) {
 	switch kind {
 	case unix.BPF_MAP_TYPE_HASH:
-		return "hash", ""
+		return TypeHash, ""
 	case unix.BPF_MAP_TYPE_LRU_HASH:
-		return "lru_hash", notYet
+		return TypeLRUHash, ""
 	case unix.BPF_MAP_TYPE_ARRAY:
-		return "array", notYet
+		return TypeArray, ""
 	case unix.BPF_MAP_TYPE_LPM_TRIE:
-		return "lpm_trie", notYet
+		return TypeLPMTrie, ""
 	case unix.BPF_MAP_TYPE_QUEUE:
 		return "queue", keyless
 	case unix.BPF_MAP_TYPE_STACK:
@@ -89,8 +89,7 @@ const typeArena = 33
 const (
 	stream   = "it is a stream of records, not a map of keys"
 	keyless  = "its elements have no keys"
-	notYet   = "not supported yet"
-	perCPU   = "its values have a slot for each CPU of this host"
+	perCPU   = "its values have a slot for each CPU of this host; they wait for counters that can be added up"
 	pointers = "its values are kernel pointers or file descriptors, which mean nothing on another host"
 	local    = "its elements belong to a socket, inode, task or cgroup of this host"
 )

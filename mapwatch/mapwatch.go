@@ -16,7 +16,8 @@ var (
 	// ErrType: values of this map type are not bytes that another host could
 	// use, or the type is not supported yet.
 	ErrType = errors.New("map type cannot be replicated")
-	// ErrFull: the map has max_entries elements (E2BIG).
+	// ErrFull: the map has max_entries elements (E2BIG, ENOSPC), or is an array
+	// without this index.
 	ErrFull = errors.New("map is full")
 	// ErrFrozen: the map refuses writes from user space (EPERM after
 	// BPF_MAP_FREEZE, or a BPF_F_RDONLY map).
@@ -45,7 +46,8 @@ type Kernel interface {
 
 	// Reopen opens what the target of m, which this Kernel opened, leads to now,
 	// to follow a map that was replaced. Errors as for Open, and ErrNotFound while
-	// it still leads to m. Among maps of one name, m does not count.
+	// it still leads to m. m may be closed. Among maps of one name m does not
+	// count, and exactly one other must have it.
 	Reopen(m Map) (Map, error)
 
 	// Watch starts to capture the changes of maps opened by this Kernel; a
@@ -72,25 +74,35 @@ type Kernel interface {
 type Map interface {
 	Shape() Shape
 
-	// Lookup copies the value of key. ErrNotFound if there is none.
+	// Lookup copies the value of key, of exactly that key in an LPM trie, too.
+	// ErrNotFound if there is none. ErrBusy for a trie that changes faster than
+	// it can be read.
 	//
 	// HAZARD: on a preallocated hash map a lookup that races an overwrite can
 	// return the bytes of another key's value, because the replaced element
 	// is reused at once (kernel/bpf/hashtab.c). Whoever acts on a lookup that
-	// disagrees with expectation looks twice.
+	// disagrees with expectation looks twice. The value of an array's element
+	// can be half of one write and half of another if it is longer than a word.
 	Lookup(key []byte) ([]byte, error)
 
 	// Apply writes ops in order, by batch where the kernel offers it, and sets
 	// each Op.Err. Deleting an absent key succeeds. Transient refusals
 	// (ErrBusy) are tried again a few times first. The writes are recognised
 	// as ours and never come back as a Change. Blocks until all are done.
+	// What an LRU hash map evicts to make room comes back, as Evicted.
 	Apply(ops []Op)
 
 	// Scan calls fn with chunks of the map's content until all of it was
 	// passed or fn or ctx ends it. keys and values lie end to end, n of each;
 	// they are valid during the call only. An element that is in the map for
 	// the whole scan is passed exactly once, with a value that it had during
-	// the call.
+	// the call; no element is passed twice. ErrBusy for a trie that changes
+	// faster than it can be read.
+	//
+	// HAZARD: of an LPM trie that is not sure but next to sure: where keys are
+	// overwritten or deleted in the very moment in which the kernel is at them,
+	// twice in one place, an element can be left out, or come with the value of
+	// a shorter prefix. Whoever acts on an absence looks the key up.
 	Scan(ctx context.Context, fn func(keys, values []byte, n int) error) error
 
 	// Current reports whether the target still leads to this map: a loader
@@ -114,15 +126,23 @@ type Shape struct {
 
 // Types that can be replicated, as Shape.Type names them.
 const (
-	TypeHash    = "hash"
+	TypeHash = "hash"
+	// TypeLRUHash: never full, because it evicts. Lookup and Scan do not count as
+	// use of an element.
 	TypeLRUHash = "lru_hash"
-	TypeArray   = "array"
+	// TypeArray: keys are 4 bytes, an index in the host's byte order. An element
+	// that is all zero counts as absent, to Lookup, Scan and Watch alike, and to
+	// delete one is to write zeros.
+	TypeArray = "array"
+	// TypeLPMTrie: keys are a length in bits, 4 bytes in the host's byte order,
+	// and the bytes of the prefix. In keys that come from here, bits beyond the
+	// length are zero.
 	TypeLPMTrie = "lpm_trie"
 )
 
 // Op is one write of an Apply. Exactly KeyBytes and, unless Delete, ValueBytes long.
 type Op struct {
-	Key    []byte
+	Key    []byte // canonical, as those from Scan and in a Change
 	Value  []byte
 	Delete bool
 	Err    error // set by Apply: nil, or wraps ErrFull, ErrFrozen, ErrGone, ErrBusy, ErrPermission
@@ -133,8 +153,8 @@ type Mode string
 
 const (
 	ModeAuto   Mode = "auto"   // the best that this host allows
-	ModeFexit  Mode = "fexit"  // trampolines that see the result of each operation (5.12, BTF)
-	ModeFentry Mode = "fentry" // trampolines before the operation; each record is confirmed by a look
+	ModeFexit  Mode = "fexit"  // trampolines that see the result of each operation (5.10, BTF)
+	ModeFentry Mode = "fentry" // trampolines before each update, which a look confirms; deletes as with fexit
 	ModeScan   Mode = "scan"   // no hooks: the caller compares the whole map now and then
 )
 
@@ -241,7 +261,7 @@ type Kind uint8
 const (
 	Updated Kind = iota + 1 // Value is what was written
 	Deleted                 // Value is nil
-	Touched                 // the key may have changed: look it up (fentry, or a record too large for the ring)
+	Touched                 // the key may have been updated: look it up (fentry, or a value too large for the ring)
 	Evicted                 // an LRU map let go of the key to make room; Value is nil
 )
 
@@ -262,6 +282,6 @@ type Counts struct {
 	Own      uint64 // our applies, recognised and left out
 	Failed   uint64 // operations that failed and changed nothing (fexit only)
 	Dropped  uint64 // records that found the ring full
-	Missed   uint64 // changes that no hook saw because the kernel's recursion guard skipped it, all maps of the host together
+	Missed   uint64 // changes that no hook saw because the kernel's recursion guard skipped it, all maps of that type on the host together
 	Caught   uint64 // of Captured: by a second program, because the first one was skipped
 }

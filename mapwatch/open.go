@@ -5,6 +5,7 @@ package mapwatch
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -18,37 +19,44 @@ import (
 //
 // The kernel's name of a map does not have to be unique: if several maps have
 // it, Open gives ErrNotFound and lists their IDs. A Map that is open counts
-// too, so close it before its name: target is opened again.
-//
-// ErrType is given also for a map whose values hold a bpf_spin_lock.
+// too, so close it before its name: target is opened again, or use Reopen.
 func (h *Host) Open(text string) (Map, error) {
 	target, err := ParseTarget(text)
 	if err != nil {
 		return nil, fmt.Errorf("open map: %w", err)
 	}
-	fd, readOnly, err := target.open()
-	if err != nil {
-		return nil, fmt.Errorf("open map %s: %w", text, err)
-	}
-	m, err := h.newMap(target, text, fd, readOnly)
+	m, err := h.open(target, text, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open map %s: %w", text, err)
 	}
 	return m, nil
 }
 
-// Reopen implements Kernel.
+// Reopen implements Kernel. An id: target leads to one map for ever.
 func (h *Host) Reopen(m Map) (Map, error) {
-	old := m.Shape()
-	again, err := h.Open(old.Target)
+	old, ok := m.(*hostMap)
+	if !ok || old.host != h {
+		return nil, fmt.Errorf("open map %s again: it was not opened by this host", m.Shape().Target)
+	}
+	again, err := h.open(old.target, old.shape.Target, old.shape.ID)
+	if err != nil {
+		return nil, fmt.Errorf("open map %s again: %w", old.shape.Target, err)
+	}
+	if again.shape.ID == old.shape.ID {
+		again.Close()
+		return nil, fmt.Errorf("open map %s again: %w: it still leads to map %d", old.shape.Target, ErrNotFound, old.shape.ID)
+	}
+	return again, nil
+}
+
+// open opens what target leads to. Among maps of one name, the one with the ID
+// except does not count.
+func (h *Host) open(target Target, text string, except uint32) (*hostMap, error) {
+	fd, readOnly, err := target.open(except)
 	if err != nil {
 		return nil, err
 	}
-	if again.Shape().ID == old.ID {
-		again.Close()
-		return nil, fmt.Errorf("open map %s again: %w: it still leads to map %d", old.Target, ErrNotFound, old.ID)
-	}
-	return again, nil
+	return h.newMap(target, text, fd, readOnly)
 }
 
 // newMap takes over fd, also when it fails.
@@ -63,18 +71,25 @@ func (h *Host) newMap(target Target, text string, fd int, readOnly bool) (*hostM
 		unix.Close(fd)
 		return nil, err
 	}
+	if kind == TypeLPMTrie {
+		if err := checkTrieWalk(); err != nil {
+			unix.Close(fd)
+			return nil, err
+		}
+	}
+	var lock uint64
 	if hasSpinLock(fd, info) {
-		unix.Close(fd)
-		return nil, fmt.Errorf("%w: its values hold a bpf_spin_lock, which is state of this host", ErrType)
+		lock = elemLock
 	}
 	m, err := ebpf.NewMapFromFD(fd)
 	if err != nil {
 		return nil, err // has closed fd
 	}
-	return &hostMap{
+	opened := &hostMap{
 		host:       h,
 		target:     target,
 		readOnly:   readOnly,
+		lock:       lock,
 		writeBatch: bpfWriteBatch,
 		write:      bpfWrite,
 		m:          m,
@@ -87,7 +102,11 @@ func (h *Host) newMap(target Target, text string, fd int, readOnly bool) (*hostM
 			ValueBytes: int(info.valueBytes),
 			MaxEntries: int(info.maxEntries),
 		},
-	}, nil
+	}
+	if kind == TypeArray {
+		opened.zeros = make([]byte, info.valueBytes)
+	}
+	return opened, nil
 }
 
 // hasSpinLock asks for a locked lookup: only maps with a bpf_spin_lock do not
@@ -95,17 +114,17 @@ func (h *Host) newMap(target Target, text string, fd int, readOnly bool) (*hostM
 // capability, while reading the map's BTF would.
 func hasSpinLock(fd int, info mapInfo) bool {
 	key, value := make([]byte, info.keyBytes), make([]byte, info.valueBytes)
-	err := bpfLookup(fd, key, value, lookupLock)
+	err := bpfLookup(fd, key, value, elemLock)
 	return err == nil || errors.Is(err, unix.ENOENT)
 }
 
 // open returns a descriptor of the map that the target leads to now.
-func (t Target) open() (fd int, readOnly bool, err error) {
+func (t Target) open(except uint32) (fd int, readOnly bool, err error) {
 	switch {
 	case t.ID != 0:
 		fd, err = openID(t.ID)
 	case t.Name != "":
-		fd, err = openName(t.Name)
+		fd, err = openName(t.Name, except)
 	default:
 		fd, readOnly, err = openPin(t.Path)
 	}
@@ -130,17 +149,21 @@ func explainID(err error) error {
 	return err
 }
 
-func openName(name string) (int, error) {
+func openName(name string, except uint32) (int, error) {
 	ids, err := mapsNamed(name)
-	switch {
-	case err != nil:
+	if err != nil {
 		return -1, err
-	case len(ids) == 0:
-		return -1, fmt.Errorf("%w: the kernel has no map with this name (bpftool map list)", ErrNotFound)
-	case len(ids) > 1:
-		return -1, fmt.Errorf("%w as one map: %d maps have this name, IDs %s; use a pin path or id:NUMBER", ErrNotFound, len(ids), joinIDs(ids))
 	}
-	return openID(ids[0])
+	others := slices.DeleteFunc(ids, func(id uint32) bool { return id == except })
+	switch {
+	case len(others) == 0 && except != 0:
+		return -1, fmt.Errorf("%w: the kernel has no other map with this name than map %d, which is open", ErrNotFound, except)
+	case len(others) == 0:
+		return -1, fmt.Errorf("%w: the kernel has no map with this name (bpftool map list)", ErrNotFound)
+	case len(others) > 1:
+		return -1, fmt.Errorf("%w as one map: %d maps have this name, IDs %s; use a pin path or id:NUMBER", ErrNotFound, len(others), joinIDs(others))
+	}
+	return openID(others[0])
 }
 
 // mapsNamed lists the IDs of all maps with that name.

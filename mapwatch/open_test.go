@@ -12,7 +12,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
@@ -47,9 +46,6 @@ func TestOpenSaysWhy(t *testing.T) {
 		dir + "/prog":            {mapwatch.ErrNotMap, "a BPF program is pinned"},
 		dir + "/symlink":         {mapwatch.ErrNotMap, "a BPF program is pinned"},
 		dir + "/link":            {mapwatch.ErrNotMap, "a BPF link is pinned"},
-		dir + "/lru_hash":        {mapwatch.ErrType, "not supported yet"},
-		dir + "/array":           {mapwatch.ErrType, "not supported yet"},
-		dir + "/lpm_trie":        {mapwatch.ErrType, "not supported yet"},
 		dir + "/percpu_hash":     {mapwatch.ErrType, "each CPU"},
 		dir + "/prog_array":      {mapwatch.ErrType, "kernel pointers or file descriptors"},
 		dir + "/hash_of_maps":    {mapwatch.ErrType, "kernel pointers or file descriptors"},
@@ -115,24 +111,6 @@ func inNewNetwork(t *testing.T, fn func(netns int)) {
 	}()
 	if err := <-done; err != nil {
 		t.Fatalf("make a network namespace: %v", err)
-	}
-}
-
-func TestOpenRefusesSpinLock(t *testing.T) {
-	dir := need.BPFFS(t)
-	u32 := &btf.Int{Name: "unsigned int", Size: 4}
-	lock := &btf.Struct{Name: "bpf_spin_lock", Size: 4, Members: []btf.Member{{Name: "val", Type: u32}}}
-	path := pinMap(t, filepath.Join(dir, "locked"), &ebpf.MapSpec{
-		Type: ebpf.Hash, KeySize: 4, ValueSize: 8, MaxEntries: 4,
-		Key: u32,
-		Value: &btf.Struct{Name: "guarded", Size: 8, Members: []btf.Member{
-			{Name: "lock", Type: lock},
-			{Name: "n", Type: u32, Offset: 32},
-		}},
-	})
-	_, err := openHost(t).Open(path)
-	if !errors.Is(err, mapwatch.ErrType) || !strings.Contains(err.Error(), "bpf_spin_lock") {
-		t.Errorf("error is %v, want ErrType that names bpf_spin_lock", err)
 	}
 }
 

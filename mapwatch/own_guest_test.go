@@ -4,6 +4,7 @@ package mapwatch
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
@@ -22,16 +25,41 @@ const (
 	writerRun    = 1
 	writerSocket = 2
 	writerEgress = 3
-	writers      = 4
-	writerApply  = 5 // keys of Map.Apply in these tests
+	writerTimer  = 4
+	writerTrace  = 5
+	writers      = 6
+	writerApply  = 7 // keys of Map.Apply in these tests
 )
 
 func newWriters(t testing.TB) *writersObjects {
 	t.Helper()
-	var objects writersObjects
-	must(t, loadWritersObjects(&objects, nil))
-	t.Cleanup(func() { objects.Close() })
-	return &objects
+	spec, err := loadWriters()
+	must(t, err)
+	collection, err := ebpf.NewCollection(withoutTimers(t, spec))
+	must(t, err)
+	t.Cleanup(collection.Close)
+	objects := &writersObjects{
+		writersPrograms: writersPrograms{
+			EgressWrite: collection.Programs[writersProgEgressWrite], RunDelete: collection.Programs[writersProgRunDelete],
+			RunWrite: collection.Programs[writersProgRunWrite], SocketWrite: collection.Programs[writersProgSocketWrite],
+			TimerWrite: collection.Programs[writersProgTimerWrite], TraceWrite: collection.Programs[writersProgTraceWrite],
+		},
+	}
+	must(t, collection.Assign(&objects.writersMaps))
+	must(t, collection.Assign(&objects.writersVariables))
+	return objects
+}
+
+// withoutTimers leaves out what kernels before 5.15 cannot load.
+func withoutTimers(t testing.TB, spec *ebpf.CollectionSpec) *ebpf.CollectionSpec {
+	t.Helper()
+	err := features.HaveProgramHelper(ebpf.XDP, asm.FnTimerInit)
+	if errors.Is(err, ebpf.ErrNotSupported) {
+		delete(spec.Programs, writersProgTimerWrite)
+		return spec
+	}
+	must(t, err)
+	return spec
 }
 
 func runProgram(t testing.TB, program *ebpf.Program) {

@@ -8,14 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 )
 
 // setFormat is the version of what a set consists of besides the capture object.
-const setFormat = 1
+const setFormat = 2
 
 // rodataMap holds the settings of the programs; nobody needs it after the load.
 const rodataMap = ".rodata"
@@ -27,7 +26,7 @@ func (p *capturePlan) setName(boot string) string {
 	hash := sha256.New()
 	fmt.Fprintf(hash, "%d %q %s %d\n", setFormat, boot, p.mode, p.ringBytes)
 	for _, s := range p.shapes {
-		fmt.Fprintf(hash, "%d %d %d\n", s.ID, s.KeyBytes, s.ValueBytes)
+		fmt.Fprintf(hash, "%d %s %d %d\n", s.ID, s.Type, s.KeyBytes, s.ValueBytes)
 	}
 	hash.Write(_CaptureBytes)
 	return setPrefix + hex.EncodeToString(hash.Sum(nil)[:16])
@@ -64,6 +63,15 @@ func (p *pins) pin(c *capture, set string) error {
 	return nil
 }
 
+// rename gives the capture that is pinned the name of another plan, because it
+// captures what that one says.
+func (p *pins) rename(set, as string) error {
+	if err := os.Rename(p.path(set), p.path(as)); err != nil {
+		return fmt.Errorf("%w in %s: %w", errNotPinned, p.dir, explainPins(err))
+	}
+	return nil
+}
+
 func (p *pins) pinAll(c *capture, set string) error {
 	if err := os.Mkdir(p.path(set), 0o700); err != nil {
 		return err
@@ -94,18 +102,18 @@ func (p *capturePlan) takeOver(pins *pins, set string) (_ *capture, err error) {
 	if err := sizeCapture(spec, p.shapes, p.ringBytes); err != nil {
 		return nil, err
 	}
-	c := &capture{mode: p.mode, lacking: p.lacking, collection: &ebpf.Collection{}, links: make(map[string]link.Link)}
+	c := &capture{mode: p.mode, collection: &ebpf.Collection{}, links: make(map[string]link.Link), reach: p.reach.clone()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("take over the pinned capture %s: %w", set, err), c.Close())
 		}
 	}()
-	programs := make(map[string]*ebpf.Program, len(spec.Programs))
-	for name := range spec.Programs {
-		if programs[name], err = ebpf.LoadPinnedProgram(pins.path(set, programFile(name)), nil); err != nil {
-			closePrograms(programs)
-			return nil, err
-		}
+	if err := p.findRefused(&c.reach, pins, set); err != nil {
+		return nil, err
+	}
+	programs, err := p.openPinnedPrograms(&c.reach, pins, set, spec)
+	if err != nil {
+		return nil, err
 	}
 	// Without programs the loader makes nothing, given each map: it compares
 	// them with the object's and finds the variables.
@@ -130,7 +138,59 @@ func (p *capturePlan) takeOver(pins *pins, set string) (_ *capture, err error) {
 	if err := c.openMaps(); err != nil {
 		return nil, err
 	}
-	return c, c.checkWatched(p.shapes[:len(p.shapes)-1])
+	return c, c.checkWatched(p.watched())
+}
+
+// pinned reports whether the set has that program.
+func (p *pins) pinned(set, program string) bool {
+	_, err := os.Lstat(p.path(set, programFile(program)))
+	return err == nil
+}
+
+// findRefused notes which types the pinned capture could not hook, and why that
+// is so still. If it is not, the capture is not worth keeping.
+func (p *capturePlan) findRefused(r *reach, pins *pins, set string) error {
+	for _, kind := range p.types {
+		whole := true
+		for _, h := range hooksOf(kind) {
+			whole = whole && (h.lacking != "" || pins.pinned(set, h.program(p.mode)))
+		}
+		if whole {
+			continue
+		}
+		c, err := p.only(kind).open()
+		if err == nil {
+			return errors.Join(fmt.Errorf("it has no hooks for maps of type %s, which can be had", kind), c.Close())
+		}
+		r.refuse(kind, err)
+	}
+	return r.err()
+}
+
+// openPinnedPrograms opens what the set has of the plan's programs.
+func (p *capturePlan) openPinnedPrograms(r *reach, pins *pins, set string, spec *ebpf.CollectionSpec) (map[string]*ebpf.Program, error) {
+	if err := r.selectPrograms(spec, p.kernel, p.mode, p.guarded); err != nil {
+		return nil, err
+	}
+	programs := make(map[string]*ebpf.Program, len(spec.Programs))
+	for _, h := range hooksOf(r.types...) {
+		for _, name := range []string{h.program(p.mode), h.catcher(p.mode)} {
+			if spec.Programs[name] == nil {
+				continue
+			}
+			if h.lacking != "" && !pins.pinned(set, h.program(p.mode)) {
+				r.lack(h, "function "+h.function+" could not be hooked when the pinned capture began")
+				break
+			}
+			program, err := ebpf.LoadPinnedProgram(pins.path(set, programFile(name)), nil)
+			if err != nil {
+				closePrograms(programs)
+				return nil, err
+			}
+			programs[name] = program
+		}
+	}
+	return programs, nil
 }
 
 func openPinnedMaps(pins *pins, set string, spec *ebpf.CollectionSpec) (*ebpf.Collection, error) {
@@ -156,30 +216,32 @@ func closePrograms(programs map[string]*ebpf.Program) {
 	}
 }
 
-// checkWatched checks that the capture watches these maps, and makes it ignore
-// what else an unfinished self-test left.
+// checkWatched checks that the capture watches these maps, those that it can
+// hook, and makes it ignore what else an unfinished self-test left.
 func (c *capture) checkWatched(shapes []Shape) error {
 	var id, slot uint32
 	var others []uint32
-	found := 0
+	c.watching = make(map[uint32]bool)
 	entries := c.collection.Maps[captureMapWatched].Iterate()
 	for entries.Next(&id, &slot) {
-		if i := slices.IndexFunc(shapes, func(s Shape) bool { return s.ID == id }); i < 0 {
+		if int64(slot) < int64(len(shapes)) && shapes[slot].ID == id && c.refused[shapes[slot].Type] == nil {
+			c.watching[id] = true
+		} else {
 			others = append(others, id)
-		} else if uint32(i) == slot {
-			found++
 		}
 	}
 	if err := entries.Err(); err != nil {
 		return fmt.Errorf("read what it watches: %w", err)
 	}
-	if found != len(shapes) {
-		return fmt.Errorf("it watches %d of %d maps", found, len(shapes))
+	for _, shape := range shapes {
+		if !c.watching[shape.ID] && c.refused[shape.Type] == nil {
+			return fmt.Errorf("it does not watch map %d", shape.ID)
+		}
 	}
 	for _, id := range others {
 		if err := c.unwatch(id); err != nil {
 			return err
 		}
 	}
-	return nil
+	return c.setFilter()
 }

@@ -1,6 +1,9 @@
 package mapwatch
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // Bounds of one Batch. A batch that reaches one of them is sent and a new one
 // begun.
@@ -29,6 +32,7 @@ type batchBuilder struct {
 	slab    []byte // room for the next keys and values, shared by a batch's changes
 	rescan  []bool // by map
 	rescans int    // how many of rescan are set
+	drained []int  // maps, no duplicates
 }
 
 func newBatchBuilder(shapes []Shape) *batchBuilder {
@@ -78,8 +82,10 @@ func (b *batchBuilder) add(r record) {
 		change.Kind = Deleted
 	case recordTouched:
 		change.Kind = Touched
+	case recordEvicted:
+		change.Kind = Evicted
 	case recordDrained:
-		b.addRescan(int(r.slot))
+		b.addDrained(int(r.slot))
 		return
 	}
 	n := len(r.key) + len(r.value)
@@ -106,6 +112,14 @@ func (b *batchBuilder) addRescan(mapIndex int) {
 	}
 }
 
+// addDrained marks a map as one of which many keys were deleted at once.
+func (b *batchBuilder) addDrained(mapIndex int) {
+	b.addRescan(mapIndex)
+	if !slices.Contains(b.drained, mapIndex) {
+		b.drained = append(b.drained, mapIndex)
+	}
+}
+
 // addRescanAll marks every map.
 func (b *batchBuilder) addRescanAll() {
 	for i := range b.rescan {
@@ -121,7 +135,7 @@ func (b *batchBuilder) empty() bool { return len(b.changes) == 0 && b.rescans ==
 
 // take returns what was collected and starts anew.
 func (b *batchBuilder) take(upto int64) Batch {
-	batch := Batch{Changes: b.changes, Upto: upto, memory: b.memory}
+	batch := Batch{Changes: b.changes, Upto: upto, Drained: b.drained, memory: b.memory}
 	if b.memory != nil {
 		b.memory.changes = b.changes[:0] // it may have grown
 	}
@@ -134,6 +148,6 @@ func (b *batchBuilder) take(upto int64) Batch {
 		}
 		clear(b.rescan)
 	}
-	b.memory, b.changes, b.data, b.slab, b.rescans = nil, nil, 0, nil, 0
+	b.memory, b.changes, b.data, b.slab, b.rescans, b.drained = nil, nil, 0, nil, 0, nil
 	return batch
 }

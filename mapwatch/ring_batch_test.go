@@ -17,6 +17,8 @@ func TestBatchBuilder(t *testing.T) {
 	b.add(record{slot: 0, captured: 6, kind: recordDeleted, key: key})
 	b.add(record{slot: 2, captured: 7, kind: recordTouched, key: key})
 	b.add(record{slot: 2, kind: recordDrained})
+	b.add(record{slot: 2, kind: recordDrained})
+	b.add(record{slot: 1, captured: 8, kind: recordEvicted, key: key})
 	b.addRescan(0)
 	b.addRescan(2)
 	clear(key) // the ring is read over
@@ -27,12 +29,13 @@ func TestBatchBuilder(t *testing.T) {
 		{Map: 1, Kind: Updated, Key: []byte("key"), Value: []byte("value"), Captured: 5, CPU: 7},
 		{Map: 0, Kind: Deleted, Key: []byte("key"), Captured: 6},
 		{Map: 2, Kind: Touched, Key: []byte("key"), Captured: 7},
+		{Map: 1, Kind: Evicted, Key: []byte("key"), Captured: 8},
 	}
 	same := func(a, b Change) bool {
 		return a.Map == b.Map && a.Kind == b.Kind && bytes.Equal(a.Key, b.Key) && bytes.Equal(a.Value, b.Value) &&
 			(a.Value == nil) == (b.Value == nil) && a.Captured == b.Captured && a.CPU == b.CPU
 	}
-	if !slices.EqualFunc(got.Changes, want, same) || got.Upto != 99 || !slices.Equal(got.Rescan, []int{0, 2}) {
+	if !slices.EqualFunc(got.Changes, want, same) || got.Upto != 99 || !slices.Equal(got.Rescan, []int{0, 2}) || !slices.Equal(got.Drained, []int{2}) {
 		t.Errorf("got %+v", got)
 	}
 	// The receiver owns what it got: growing one slice must not reach another.
@@ -44,7 +47,7 @@ func TestBatchBuilder(t *testing.T) {
 	if !b.empty() {
 		t.Error("not empty after take")
 	}
-	if next := b.take(100); len(next.Changes) != 0 || len(next.Rescan) != 0 || next.Upto != 100 {
+	if next := b.take(100); len(next.Changes) != 0 || len(next.Rescan)+len(next.Drained) != 0 || next.Upto != 100 {
 		t.Errorf("after take: %+v", next)
 	}
 }

@@ -9,7 +9,9 @@ import "time"
 // may have been lost on their way, or a rescan that it asked for.
 func (l *ringLoop) resume(settled bool) {
 	ledger := l.watch.capture.ledger
-	l.misses = ledger.get(ledgerMisses)
+	for hook := range l.misses {
+		l.misses[hook] = ledger.get(ledgerMisses + hook)
+	}
 	for slot := range l.dropped {
 		l.dropped[slot] = ledger.get(ledgerDropped + slot)
 	}

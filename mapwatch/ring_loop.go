@@ -50,8 +50,8 @@ type ringLoop struct {
 	active int64 // when a record was last read
 	idle   bool  // the programs were told to wake us
 
-	lossesAt int64 // when losses were last looked for
-	misses   uint64
+	lossesAt int64      // when losses were last looked for
+	misses   hookMisses // that were answered
 	dropped  []uint64
 }
 
@@ -79,6 +79,7 @@ func (l *ringLoop) run() {
 		if !l.drain() {
 			return
 		}
+		l.lookForReplaced()
 		l.lookForLosses()
 		if !l.sendDue() {
 			return
@@ -165,7 +166,7 @@ func (l *ringLoop) read() (int, error) {
 
 // decode puts the sample in the batch.
 func (l *ringLoop) decode() {
-	r, err := decodeRecord(l.sample.RawSample)
+	r, err := decodeRecord(l.sample.RawSample) // aliases the sample, which is ours to change
 	if err == nil && int(r.slot) == len(l.shapes) {
 		return // the self-test's
 	}
@@ -173,6 +174,11 @@ func (l *ringLoop) decode() {
 		// Not a record of our programs: nobody knows what was lost.
 		l.batch.addRescanAll()
 		return
+	}
+	shape := l.shapes[r.slot]
+	shape.canonical(r.key)
+	if r.kind == recordUpdated && shape.absent(r.value) {
+		r.kind, r.value = recordDeleted, nil
 	}
 	l.newest = max(l.newest, r.captured)
 	l.batch.add(r)
@@ -188,8 +194,19 @@ func (l *ringLoop) fits(r record) bool {
 		(r.kind != recordUpdated || len(r.value) == shape.ValueBytes)
 }
 
+// lookForReplaced asks for a scan of the maps that Replace put in the place of
+// others.
+func (l *ringLoop) lookForReplaced() {
+	for i := range l.watch.replaced {
+		if l.watch.replaced[i].Swap(false) {
+			l.batch.addRescan(i)
+		}
+	}
+}
+
 // lookForLosses asks for a scan of the maps that lost records since it last
-// looked. The kernel does not say whose hook run it skipped: all are scanned.
+// looked. The kernel does not say for which map it skipped a hook: all of its
+// types are scanned.
 func (l *ringLoop) lookForLosses() {
 	now := l.watch.now()
 	if time.Duration(now-l.lossesAt) < lossInterval {
@@ -197,10 +214,14 @@ func (l *ringLoop) lookForLosses() {
 	}
 	l.lossesAt = now
 	misses, err := l.watch.capture.readMisses()
-	if err != nil || misses > l.misses {
-		l.batch.addRescanAll()
+	for i, shape := range l.shapes {
+		if err != nil || misses.of(shape.Type, l.misses) > 0 {
+			l.batch.addRescan(i)
+		}
 	}
-	l.misses = max(l.misses, misses)
+	for hook := range l.misses {
+		l.misses[hook] = max(l.misses[hook], misses[hook])
+	}
 	for slot := range l.dropped {
 		counts, err := l.watch.capture.readCounts(uint32(slot))
 		if err != nil || counts.Dropped > l.dropped[slot] {
@@ -209,7 +230,9 @@ func (l *ringLoop) lookForLosses() {
 		l.dropped[slot] = max(l.dropped[slot], counts.Dropped)
 	}
 	if ledger := l.watch.capture.ledger; ledger != nil {
-		ledger.set(ledgerMisses, l.misses)
+		for hook, missed := range l.misses {
+			ledger.set(ledgerMisses+hook, missed)
+		}
 		for slot, dropped := range l.dropped {
 			ledger.set(ledgerDropped+slot, dropped)
 		}

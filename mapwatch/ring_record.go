@@ -17,6 +17,7 @@ const (
 	recordDeleted recordKind = 2 // key
 	recordTouched recordKind = 3 // key
 	recordDrained recordKind = 4 // neither: many keys were deleted at once
+	recordEvicted recordKind = 5 // key
 )
 
 // record is one record of the ring. key and value alias the bytes it was
@@ -58,7 +59,7 @@ func decodeRecord(b []byte) (record, error) {
 	switch r.kind {
 	case recordUpdated:
 		wellFormed = keyBytes > 0 && valueBytes > 0
-	case recordDeleted, recordTouched:
+	case recordDeleted, recordTouched, recordEvicted:
 		wellFormed = keyBytes > 0 && valueBytes == 0
 	case recordDrained:
 		wellFormed = keyBytes == 0 && valueBytes == 0

@@ -66,11 +66,13 @@ func TestDecodeRecordRefuses(t *testing.T) {
 	}
 	for _, r := range []record{
 		{kind: 0, key: []byte("k")},
-		{kind: 5, key: []byte("k")},
+		{kind: 6, key: []byte("k")},
 		{kind: recordUpdated, key: []byte("k")},
 		{kind: recordUpdated, value: []byte("v")},
 		{kind: recordDeleted, key: []byte("k"), value: []byte("v")},
 		{kind: recordTouched},
+		{kind: recordEvicted},
+		{kind: recordEvicted, key: []byte("k"), value: []byte("v")},
 		{kind: recordDrained, key: []byte("k")},
 	} {
 		if _, err := decodeRecord(appendRecord(nil, r)); err == nil {

@@ -17,20 +17,26 @@ const (
 	chunkBytes    = 1 << 20
 )
 
-// Scan implements Map, since Linux 5.6; ErrUnsupported before. The kernel
-// copies bucket by bucket under the bucket's lock (__htab_map_lookup_and_delete_batch
-// in kernel/bpf/hashtab.c), and a key never changes its bucket: that is what
-// "exactly once" rests on. No lock is held while fn runs.
+// Scan implements Map, since Linux 5.6; ErrUnsupported before.
 //
-// There is no falling back to BPF_MAP_GET_NEXT_KEY: an overwrite moves an
-// element to the head of its bucket, where a walk from key to key has been
-// already, so that elements which were there all the time are missed.
+// Of hash maps the kernel copies bucket by bucket under the bucket's lock
+// (__htab_map_lookup_and_delete_batch in kernel/bpf/hashtab.c), and a key never
+// changes its bucket: that is what "exactly once" rests on. There is no falling
+// back to BPF_MAP_GET_NEXT_KEY: an overwrite moves an element to the head of its
+// bucket, where a walk from key to key has been already, so that elements which
+// were there all the time are missed.
+//
+// Arrays are read by index, and each element is there all the time. For tries,
+// see scanTrie. No lock is held while fn runs.
 func (m *hostMap) Scan(ctx context.Context, fn func(keys, values []byte, n int) error) error {
+	if m.shape.Type == TypeLPMTrie {
+		return m.scanTrie(ctx, fn)
+	}
 	keyBytes, valueBytes := m.shape.KeyBytes, m.shape.ValueBytes
-	size := max(1, min(chunkElements, m.shape.MaxEntries, chunkBytes/(keyBytes+valueBytes)))
+	size := m.chunkSize()
 	keys, values := make([]byte, size*keyBytes), make([]byte, size*valueBytes)
 
-	// A hash map's cursor is the number of the next bucket.
+	// A hash map's cursor is the number of the next bucket, an array's an index.
 	var in []byte
 	out := make([]byte, max(4, keyBytes))
 	for tries := 0; ; {
@@ -38,15 +44,20 @@ func (m *hostMap) Scan(ctx context.Context, fn func(keys, values []byte, n int) 
 			return fmt.Errorf("scan map %s: %w", m.shape.Target, err)
 		}
 		n, err := m.lookupBatch(in, out, keys, values, size)
-		if n > 0 {
-			tries = 0
-			if err := fn(keys[:n*keyBytes], values[:n*valueBytes], n); err != nil {
-				return err
-			}
-		}
 		if n > 0 || err == nil {
 			// The call moved the cursor even if it ended in an error.
 			in = append(in[:0], out...)
+		}
+		if n > 0 {
+			tries = 0
+		}
+		if m.shape.Type == TypeArray {
+			n = m.keepPresent(keys, values, n)
+		}
+		if n > 0 {
+			if err := fn(keys[:n*keyBytes], values[:n*valueBytes], n); err != nil {
+				return err
+			}
 		}
 		switch {
 		case err == nil:
@@ -67,13 +78,40 @@ func (m *hostMap) Scan(ctx context.Context, fn func(keys, values []byte, n int) 
 	}
 }
 
+// chunkSize is how many elements are read at once.
+func (m *hostMap) chunkSize() int {
+	s := m.shape
+	return max(1, min(chunkElements, s.MaxEntries, chunkBytes/(s.KeyBytes+s.ValueBytes)))
+}
+
+// keepPresent moves the elements of an array that count to the front.
+func (m *hostMap) keepPresent(keys, values []byte, n int) int {
+	keyBytes, valueBytes := m.shape.KeyBytes, m.shape.ValueBytes
+	kept := 0
+	for i := range n {
+		value := values[i*valueBytes:][:valueBytes]
+		if m.shape.absent(value) {
+			continue
+		}
+		if kept < i {
+			copy(keys[kept*keyBytes:], keys[i*keyBytes:][:keyBytes])
+			copy(values[kept*valueBytes:], value)
+		}
+		kept++
+	}
+	return kept
+}
+
 func (m *hostMap) lookupBatch(in, out, keys, values []byte, n int) (int, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	if m.closed {
+	switch {
+	case m.closed:
 		return 0, unix.EBADF
+	case m.noTrieBatch.Load():
+		return m.walkPrefixes(in, out, keys, values, n)
 	}
-	return bpfLookupBatch(m.m.FD(), in, out, keys, values, n)
+	return bpfLookupBatch(m.m.FD(), in, out, keys, values, n, m.lock)
 }
 
 func (m *hostMap) explainLocking(verb string, err error) error {

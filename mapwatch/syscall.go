@@ -22,8 +22,8 @@ const _ = uint(unsafe.Sizeof(uintptr(0)) - 8) // does not compile for 32-bit tar
 
 // Element flags, <uapi/linux/bpf.h>.
 const (
-	updateAny  = 0 // BPF_ANY
-	lookupLock = 4 // BPF_F_LOCK
+	updateAny = 0 // BPF_ANY
+	elemLock  = 4 // BPF_F_LOCK: under the bpf_spin_lock that is in the value
 )
 
 func bpfCall(command uintptr, attr unsafe.Pointer, size uintptr) (uintptr, error) {
@@ -63,11 +63,12 @@ func bpfLookup(fd int, key, value []byte, flags uint64) error {
 	return bpfElement(unix.BPF_MAP_LOOKUP_ELEM, fd, key, value, flags)
 }
 
-func bpfWrite(fd int, op Op) error {
+// bpfWrite deletes, or updates with flags.
+func bpfWrite(fd int, op Op, flags uint64) error {
 	if op.Delete {
 		return bpfElement(unix.BPF_MAP_DELETE_ELEM, fd, op.Key, nil, 0)
 	}
-	return bpfElement(unix.BPF_MAP_UPDATE_ELEM, fd, op.Key, op.Value, updateAny)
+	return bpfElement(unix.BPF_MAP_UPDATE_ELEM, fd, op.Key, op.Value, updateAny|flags)
 }
 
 type batchAttr struct {
@@ -81,32 +82,37 @@ type batchAttr struct {
 }
 
 // bpfBatch runs one batch command over n elements and returns the kernel's
-// count, which is n still where the kernel refused before it wrote one.
-func bpfBatch(command uintptr, fd int, in, out, keys, values []byte, n int) (int, error) {
+// count, which is n still where the kernel refused before it wrote one. It does
+// not try again by itself, because the count is in and out.
+func bpfBatch(command uintptr, fd int, in, out, keys, values []byte, n int, flags uint64) (int, error) {
 	attr := batchAttr{
-		in:     unsafe.Pointer(unsafe.SliceData(in)),
-		out:    unsafe.Pointer(unsafe.SliceData(out)),
-		keys:   unsafe.Pointer(unsafe.SliceData(keys)),
-		values: unsafe.Pointer(unsafe.SliceData(values)),
-		count:  uint32(n),
-		fd:     uint32(fd),
+		in:          unsafe.Pointer(unsafe.SliceData(in)),
+		out:         unsafe.Pointer(unsafe.SliceData(out)),
+		keys:        unsafe.Pointer(unsafe.SliceData(keys)),
+		values:      unsafe.Pointer(unsafe.SliceData(values)),
+		count:       uint32(n),
+		fd:          uint32(fd),
+		elementFlag: flags,
 	}
-	_, err := bpfCall(command, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+	_, _, errno := unix.Syscall(unix.SYS_BPF, command, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
 	runtime.KeepAlive(in)
 	runtime.KeepAlive(out)
 	runtime.KeepAlive(keys)
 	runtime.KeepAlive(values)
-	return int(attr.count), err
+	if errno != 0 {
+		return int(attr.count), errno
+	}
+	return int(attr.count), nil
 }
 
-// bpfWriteBatch updates n elements, or deletes them if values is nil. It
-// returns how many were done; on an error the next one is to blame.
-func bpfWriteBatch(fd int, keys, values []byte, n int) (int, error) {
+// bpfWriteBatch updates n elements with flags, or deletes them if values is nil.
+// It returns how many were done; on an error the next one is to blame.
+func bpfWriteBatch(fd int, keys, values []byte, n int, flags uint64) (int, error) {
 	command := uintptr(unix.BPF_MAP_UPDATE_BATCH)
 	if values == nil {
-		command = unix.BPF_MAP_DELETE_BATCH
+		command, flags = unix.BPF_MAP_DELETE_BATCH, 0
 	}
-	done, err := bpfBatch(command, fd, nil, nil, keys, values, n)
+	done, err := bpfBatch(command, fd, nil, nil, keys, values, n, flags)
 	if err != nil && done >= n {
 		done = 0 // before 6.8 an early refusal leaves the count alone
 	}
@@ -116,8 +122,8 @@ func bpfWriteBatch(fd int, keys, values []byte, n int) (int, error) {
 // bpfLookupBatch copies up to n elements from the cursor in on (nil: from the
 // start) and moves the cursor to out. It returns how many were copied, which
 // can be more than none on an error too; ENOENT means that these were the last.
-func bpfLookupBatch(fd int, in, out, keys, values []byte, n int) (int, error) {
-	got, err := bpfBatch(unix.BPF_MAP_LOOKUP_BATCH, fd, in, out, keys, values, n)
+func bpfLookupBatch(fd int, in, out, keys, values []byte, n int, flags uint64) (int, error) {
+	got, err := bpfBatch(unix.BPF_MAP_LOOKUP_BATCH, fd, in, out, keys, values, n, flags)
 	switch err {
 	case unix.EPERM, unix.EBADF, unix.EINVAL, errNotSupp:
 		got = 0 // refused before the count was written

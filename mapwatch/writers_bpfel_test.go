@@ -16,15 +16,26 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	writersMapHashedAlarms = "hashed_alarms"
-	writersMapPairs        = "pairs"
-	writersMapTarget       = "target"
-	writersProgEgressWrite = "egress_write"
-	writersProgRunDelete   = "run_delete"
-	writersProgRunWrite    = "run_write"
-	writersProgSocketWrite = "socket_write"
-	writersVarRefused      = "refused"
-	writersVarWritten      = "written"
+	writersMapAlarms          = "alarms"
+	writersMapArrayTarget     = "array_target"
+	writersMapHashedAlarms    = "hashed_alarms"
+	writersMapLpmTarget       = "lpm_target"
+	writersMapLruTarget       = "lru_target"
+	writersMapPairs           = "pairs"
+	writersMapTarget          = "target"
+	writersProgEgressWrite    = "egress_write"
+	writersProgRunDelete      = "run_delete"
+	writersProgRunWrite       = "run_write"
+	writersProgSocketWrite    = "socket_write"
+	writersProgTimerWrite     = "timer_write"
+	writersProgTraceWrite     = "trace_write"
+	writersVarRefused         = "refused"
+	writersVarTargetType      = "target_type"
+	writersVarTimerIntervalNs = "timer_interval_ns"
+	writersVarTimerWrites     = "timer_writes"
+	writersVarTraceSyscall    = "trace_syscall"
+	writersVarTraceTgid       = "trace_tgid"
+	writersVarWritten         = "written"
 )
 
 // loadWriters returns the embedded CollectionSpec for writers.
@@ -73,13 +84,19 @@ type writersProgramSpecs struct {
 	RunDelete   *ebpf.ProgramSpec `ebpf:"run_delete"`
 	RunWrite    *ebpf.ProgramSpec `ebpf:"run_write"`
 	SocketWrite *ebpf.ProgramSpec `ebpf:"socket_write"`
+	TimerWrite  *ebpf.ProgramSpec `ebpf:"timer_write"`
+	TraceWrite  *ebpf.ProgramSpec `ebpf:"trace_write"`
 }
 
 // writersMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type writersMapSpecs struct {
+	Alarms       *ebpf.MapSpec `ebpf:"alarms"`
+	ArrayTarget  *ebpf.MapSpec `ebpf:"array_target"`
 	HashedAlarms *ebpf.MapSpec `ebpf:"hashed_alarms"`
+	LpmTarget    *ebpf.MapSpec `ebpf:"lpm_target"`
+	LruTarget    *ebpf.MapSpec `ebpf:"lru_target"`
 	Pairs        *ebpf.MapSpec `ebpf:"pairs"`
 	Target       *ebpf.MapSpec `ebpf:"target"`
 }
@@ -88,8 +105,13 @@ type writersMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type writersVariableSpecs struct {
-	Refused *ebpf.VariableSpec `ebpf:"refused"`
-	Written *ebpf.VariableSpec `ebpf:"written"`
+	Refused         *ebpf.VariableSpec `ebpf:"refused"`
+	TargetType      *ebpf.VariableSpec `ebpf:"target_type"`
+	TimerIntervalNs *ebpf.VariableSpec `ebpf:"timer_interval_ns"`
+	TimerWrites     *ebpf.VariableSpec `ebpf:"timer_writes"`
+	TraceSyscall    *ebpf.VariableSpec `ebpf:"trace_syscall"`
+	TraceTgid       *ebpf.VariableSpec `ebpf:"trace_tgid"`
+	Written         *ebpf.VariableSpec `ebpf:"written"`
 }
 
 // writersObjects contains all objects after they have been loaded into the kernel.
@@ -112,14 +134,22 @@ func (o *writersObjects) Close() error {
 //
 // It can be passed to loadWritersObjects or ebpf.CollectionSpec.LoadAndAssign.
 type writersMaps struct {
+	Alarms       *ebpf.Map `ebpf:"alarms"`
+	ArrayTarget  *ebpf.Map `ebpf:"array_target"`
 	HashedAlarms *ebpf.Map `ebpf:"hashed_alarms"`
+	LpmTarget    *ebpf.Map `ebpf:"lpm_target"`
+	LruTarget    *ebpf.Map `ebpf:"lru_target"`
 	Pairs        *ebpf.Map `ebpf:"pairs"`
 	Target       *ebpf.Map `ebpf:"target"`
 }
 
 func (m *writersMaps) Close() error {
 	return _WritersClose(
+		m.Alarms,
+		m.ArrayTarget,
 		m.HashedAlarms,
+		m.LpmTarget,
+		m.LruTarget,
 		m.Pairs,
 		m.Target,
 	)
@@ -129,8 +159,13 @@ func (m *writersMaps) Close() error {
 //
 // It can be passed to loadWritersObjects or ebpf.CollectionSpec.LoadAndAssign.
 type writersVariables struct {
-	Refused *ebpf.Variable `ebpf:"refused"`
-	Written *ebpf.Variable `ebpf:"written"`
+	Refused         *ebpf.Variable `ebpf:"refused"`
+	TargetType      *ebpf.Variable `ebpf:"target_type"`
+	TimerIntervalNs *ebpf.Variable `ebpf:"timer_interval_ns"`
+	TimerWrites     *ebpf.Variable `ebpf:"timer_writes"`
+	TraceSyscall    *ebpf.Variable `ebpf:"trace_syscall"`
+	TraceTgid       *ebpf.Variable `ebpf:"trace_tgid"`
+	Written         *ebpf.Variable `ebpf:"written"`
 }
 
 // writersPrograms contains all programs after they have been loaded into the kernel.
@@ -141,6 +176,8 @@ type writersPrograms struct {
 	RunDelete   *ebpf.Program `ebpf:"run_delete"`
 	RunWrite    *ebpf.Program `ebpf:"run_write"`
 	SocketWrite *ebpf.Program `ebpf:"socket_write"`
+	TimerWrite  *ebpf.Program `ebpf:"timer_write"`
+	TraceWrite  *ebpf.Program `ebpf:"trace_write"`
 }
 
 func (p *writersPrograms) Close() error {
@@ -149,6 +186,8 @@ func (p *writersPrograms) Close() error {
 		p.RunDelete,
 		p.RunWrite,
 		p.SocketWrite,
+		p.TimerWrite,
+		p.TraceWrite,
 	)
 }
 

@@ -15,7 +15,8 @@ func openReportsShape(t *testing.T, s Subject) {
 	if got.ID == 0 || got.Name == "" || len(got.Name) > mapwatch.NameBytes {
 		t.Errorf("ID %d, name %q", got.ID, got.Name)
 	}
-	want := mapwatch.Shape{Target: p.Target(), ID: got.ID, Name: got.Name, Type: "hash", KeyBytes: 13, ValueBytes: 77, MaxEntries: 100}
+	want := s.shape(13, 77, 100)
+	want.Target, want.ID, want.Name = p.Target(), got.ID, got.Name
 	if got != want {
 		t.Errorf("shape is %+v, want %+v", got, want)
 	}

@@ -8,13 +8,6 @@ import (
 	"github.com/mapgossip/mapgossip/mapwatch"
 )
 
-// create makes a map and opens it.
-func (s Subject) create(t *testing.T, keyBytes, valueBytes, maxEntries int) (Program, mapwatch.Map) {
-	t.Helper()
-	p := s.Create(t, mapwatch.Shape{KeyBytes: keyBytes, ValueBytes: valueBytes, MaxEntries: maxEntries})
-	return p, s.open(t, p.Target())
-}
-
 func (s Subject) open(t *testing.T, target string) mapwatch.Map {
 	t.Helper()
 	m, err := s.Kernel.Open(target)

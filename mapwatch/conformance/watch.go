@@ -27,6 +27,7 @@ type watching struct {
 	upto    int64
 	changes []mapwatch.Change
 	rescan  []int
+	drained []int
 	release bool // batches, once they are noted
 }
 
@@ -64,6 +65,12 @@ func (w *watching) note(t *testing.T, batch mapwatch.Batch) {
 		}
 	}
 	w.rescan = append(w.rescan, batch.Rescan...)
+	for n, i := range batch.Drained {
+		if slices.Contains(batch.Drained[:n], i) || !slices.Contains(batch.Rescan, i) {
+			t.Errorf("map %d of Drained is there twice, or not in Rescan", i)
+		}
+	}
+	w.drained = append(w.drained, batch.Drained...)
 	if w.release {
 		batch.Release()
 	}

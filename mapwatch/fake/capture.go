@@ -9,11 +9,11 @@ import (
 // capture is what the kernel has of a watch: the hooks and the ring. One with
 // Options.Pins is there when no watch is. All fields are guarded by k.mu.
 type capture struct {
-	k    *Kernel
-	maps []*Map
-	mode mapwatch.Mode
-	ring int    // bytes
-	pins string // where it is pinned; empty: it ends with the watch
+	k     *Kernel
+	maps  []*Map
+	modes []mapwatch.Mode // by map
+	ring  int             // bytes
+	pins  string          // where it is pinned; empty: it ends with the watch
 
 	watch    *watch // who reads the ring; nil: nobody
 	number   uint64 // of that watch or the last, counted from 1
@@ -22,14 +22,19 @@ type capture struct {
 	used     int   // bytes of the ring that records take
 	reversed []int // by map: where in records its reversed ones start; -1: none
 	rescan   []bool
+	drained  []bool // of rescan
 	counts   []mapwatch.Counts
 }
 
 // captureForLocked takes over what is pinned there, or else begins anew and ends
 // it. Whatever is not certain to be whole is to be rescanned.
-func (k *Kernel) captureForLocked(w *watch, maps []*Map, mode mapwatch.Mode, ring int, pins string) *capture {
+func (k *Kernel) captureForLocked(w *watch, maps []*Map, ring int, pins string) *capture {
+	modes := make([]mapwatch.Mode, len(maps))
+	for i, l := range w.each {
+		modes[i] = l.mode
+	}
 	old := k.pinnedLocked(pins)
-	if old != nil && old.mode == mode && old.ring == ring && slices.Equal(old.maps, maps) {
+	if old != nil && slices.Equal(old.modes, modes) && old.ring == ring && slices.Equal(old.maps, maps) {
 		old.watch = w
 		if old.settled != old.number {
 			old.rescanAllLocked()
@@ -42,12 +47,13 @@ func (k *Kernel) captureForLocked(w *watch, maps []*Map, mode mapwatch.Mode, rin
 	}
 	k.endLocked(old)
 	c := &capture{
-		k: k, maps: maps, mode: mode, ring: ring, watch: w, number: 1,
+		k: k, maps: maps, modes: modes, ring: ring, watch: w, number: 1,
 		reversed: slices.Repeat([]int{-1}, len(maps)),
 		rescan:   make([]bool, len(maps)),
+		drained:  make([]bool, len(maps)),
 		counts:   make([]mapwatch.Counts, len(maps)),
 	}
-	if pins != "" && mode != mapwatch.ModeScan {
+	if pins != "" && w.best.mode != mapwatch.ModeScan {
 		c.pins = pins
 		c.rescanAllLocked()
 		if len(maps) > 0 {
@@ -85,6 +91,17 @@ func (c *capture) rescanAllLocked() {
 	}
 }
 
+// replaceLocked lets m take the place of another map. What the ring has of that
+// one comes before the rescan of m, or with it.
+func (c *capture) replaceLocked(slot int, m *Map) {
+	c.maps = slices.Clone(c.maps)
+	c.maps[slot] = m
+	c.reversed[slot] = -1
+	c.drained[slot] = false
+	c.rescan[slot] = true
+	c.wakeLocked()
+}
+
 func (c *capture) wakeLocked() {
 	if c.watch != nil {
 		wake(c.watch.kick)
@@ -99,7 +116,10 @@ func (c *capture) takeLocked() mapwatch.Batch {
 		if c.rescan[i] {
 			batch.Rescan = append(batch.Rescan, i)
 		}
-		c.rescan[i], c.reversed[i] = false, -1
+		if c.drained[i] {
+			batch.Drained = append(batch.Drained, i)
+		}
+		c.rescan[i], c.drained[i], c.reversed[i] = false, false, -1
 	}
 	return batch
 }

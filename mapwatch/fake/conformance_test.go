@@ -15,34 +15,41 @@ func TestConformance(t *testing.T) {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()
 			conformance.Run(t, mode, func(t *testing.T) conformance.Subject {
-				k := fake.NewKernel(nil)
-				t.Cleanup(func() { k.Close() })
+				s, k := subject(t)
 				if mode != mapwatch.ModeFexit {
 					k.LimitCapture(mode, "this host has no trampolines")
 				}
-				k.AddOther("/pins/prog", "program")
-				k.AddMap(mapwatch.Shape{Target: "/pins/lru", Type: "lru_hash"})
-				maps, pins := 0, 0
-				return conformance.Subject{
-					Kernel: k,
-					Create: func(t *testing.T, shape mapwatch.Shape) conformance.Program {
-						maps++
-						shape.Target = fmt.Sprintf("/pins/map%d", maps)
-						return program{k, k.AddMap(shape)}
-					},
-					Pins: func(*testing.T) string {
-						pins++
-						return fmt.Sprintf("/pins/dir%d", pins)
-					},
-					Kill: func(*testing.T, mapwatch.Watch) { k.Kill() },
-					Refused: map[string]error{
-						"/pins/prog": mapwatch.ErrNotMap,
-						"/pins/lru":  mapwatch.ErrType,
-					},
-				}
+				return s
 			})
 		})
 	}
+}
+
+// subject is a new kernel for the conformance suite.
+func subject(t *testing.T) (conformance.Subject, *fake.Kernel) {
+	t.Helper()
+	k := fake.NewKernel(nil)
+	t.Cleanup(func() { k.Close() })
+	k.AddOther("/pins/prog", "program")
+	k.AddMap(mapwatch.Shape{Target: "/pins/percpu", Type: "percpu_hash"})
+	maps, pins := 0, 0
+	return conformance.Subject{
+		Kernel: k,
+		Create: func(t *testing.T, shape mapwatch.Shape) conformance.Program {
+			maps++
+			shape.Target = fmt.Sprintf("/pins/map%d", maps)
+			return program{k, k.AddMap(shape)}
+		},
+		Pins: func(*testing.T) string {
+			pins++
+			return fmt.Sprintf("/pins/dir%d", pins)
+		},
+		Kill: func(*testing.T, mapwatch.Watch) { k.Kill() },
+		Refused: map[string]error{
+			"/pins/prog":   mapwatch.ErrNotMap,
+			"/pins/percpu": mapwatch.ErrType,
+		},
+	}, k
 }
 
 // program is conformance.Program on a map of the fake.
@@ -56,6 +63,7 @@ func (p program) Update(key, value []byte) error    { return p.m.Write(key, valu
 func (p program) Insert(key, value []byte) error    { return p.m.Insert(key, value, 0) }
 func (p program) Overwrite(key, value []byte) error { return p.m.Overwrite(key, value, 0) }
 func (p program) Delete(key []byte) error           { return p.m.Remove(key, 0) }
+func (p program) Drain() error                      { return p.m.Drain() }
 func (p program) Freeze(*testing.T)                 { p.m.Freeze() }
 func (p program) Unpin(*testing.T)                  { p.k.Unpin(p.Target()) }
 

@@ -81,9 +81,9 @@ func strike(n *int) bool {
 }
 
 // otherValueLocked is the value of the first key, in key order, that is not key.
-func (m *Map) otherValueLocked(key []byte) ([]byte, bool) {
+func (m *Map) otherValueLocked(key string) ([]byte, bool) {
 	keys := m.keysLocked()
-	i := slices.IndexFunc(keys, func(k string) bool { return k != string(key) })
+	i := slices.IndexFunc(keys, func(k string) bool { return k != key })
 	if i < 0 {
 		return nil, false
 	}

@@ -35,15 +35,16 @@ func (h *handle) Lookup(key []byte) ([]byte, error) {
 	if err := h.goneLocked(); err != nil {
 		return nil, err
 	}
-	if err := h.m.checkKey(key); err != nil {
+	own, err := h.m.keyOf(key)
+	if err != nil && !isOverrun(err) {
 		return nil, err
 	}
-	value, ok := h.m.values[string(key)]
+	value, ok := h.m.values[own]
 	if !ok {
 		return nil, fmt.Errorf("look up key %x in map %s: %w", key, h.shape.Target, mapwatch.ErrNotFound)
 	}
 	if strike(&h.m.faults.misread) {
-		if other, ok := h.m.otherValueLocked(key); ok {
+		if other, ok := h.m.otherValueLocked(own); ok {
 			value = other
 		}
 	}
@@ -65,13 +66,15 @@ func (h *handle) apply(op mapwatch.Op) error {
 	if h.k.isClosed {
 		return fmt.Errorf("map %s: %w: the kernel was closed", h.shape.Target, mapwatch.ErrGone)
 	}
-	if err := h.m.checkKey(op.Key); err != nil {
+	key, err := h.m.keyOf(op.Key)
+	if err != nil && !isOverrun(err) {
 		return err
 	}
-	if !op.Delete {
-		if err := h.m.checkValue(op.Value); err != nil {
-			return err
-		}
+	value := op.Value
+	if op.Delete {
+		value = nil
+	} else if err := h.m.checkValue(value); err != nil {
+		return err
 	}
 	if h.m.faults.frozen {
 		return fmt.Errorf("write map %s: %w", h.shape.Target, mapwatch.ErrFrozen)
@@ -79,14 +82,19 @@ func (h *handle) apply(op mapwatch.Op) error {
 	if strike(&h.m.faults.failApply) {
 		return fmt.Errorf("write map %s: %w", h.shape.Target, h.m.faults.applyErr)
 	}
+	if err != nil {
+		h.m.appliedLocked(op, true)
+		return err
+	}
+	op.Key = []byte(key)
 	if op.Delete {
-		_, there := h.m.values[string(op.Key)]
-		h.m.deleteLocked(op.Key)
-		h.m.appliedLocked(mapwatch.Deleted, op.Key, nil, !there)
+		_, there := h.m.values[key]
+		h.m.deleteLocked(key)
+		h.m.appliedLocked(op, !there && h.m.shape.Type != mapwatch.TypeArray)
 		return nil
 	}
-	err := h.m.setLocked(op.Key, op.Value)
-	h.m.appliedLocked(mapwatch.Updated, op.Key, op.Value, err != nil)
+	err = h.m.setLocked(key, value, 0)
+	h.m.appliedLocked(op, err != nil)
 	return err
 }
 
@@ -137,7 +145,15 @@ func (h *handle) Current() error {
 	if h.target.ID != 0 {
 		return nil // lives as long as it is open
 	}
-	m, err := h.k.findLocked(h.target)
+	if h.target.Name != "" {
+		for _, m := range h.k.aliveLocked() {
+			if m != h.m && m.shape.Name == h.target.Name {
+				return fmt.Errorf("%w: map %d was opened as %s, now map %d has that name too", mapwatch.ErrGone, h.shape.ID, h.shape.Target, m.shape.ID)
+			}
+		}
+		return nil
+	}
+	m, err := h.k.findLocked(h.target, nil)
 	if err != nil {
 		return fmt.Errorf("%w: map %d was opened as %s, which leads to no map now: %v", mapwatch.ErrGone, h.shape.ID, h.shape.Target, err)
 	}

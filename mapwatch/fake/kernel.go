@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"path"
 	"slices"
@@ -25,9 +26,9 @@ type Kernel struct {
 	others   map[string]string // what is pinned at a path that is no map
 	lastID   uint32
 	captures []*capture
-	handles  []*handle     // those that are open
-	mode     mapwatch.Mode // the best that Watch offers
-	reason   string
+	handles  []*handle        // those that are open
+	limit    limit            // of what Watch offers
+	limits   map[string]limit // by type, of those that have one
 	isClosed bool
 }
 
@@ -45,17 +46,18 @@ func NewKernel(clock func() int64) *Kernel {
 		boot:   fmt.Sprintf("%016x", rand.Uint64()),
 		maps:   make(map[string]*Map),
 		others: make(map[string]string),
-		mode:   mapwatch.ModeFexit,
+		limits: make(map[string]limit),
 	}
 }
 
 // Boot implements mapwatch.Kernel: it is the same for as long as the Kernel is.
 func (k *Kernel) Boot() string { return k.boot }
 
-// AddMap makes an empty map under the path shape.Target; a map that was there
-// is gone from the path but lives on for those who have it open. Left out
+// AddMap makes an empty map under the path shape.Target, at any time; a map that
+// was there is gone from the path but lives on for those who have it open. Left out
 // fields get values: Name the last path element, Type "hash", KeyBytes and
-// ValueBytes 8, MaxEntries 65536. The ID is always a new one.
+// ValueBytes 8, MaxEntries 65536. Keys of an array have 4 bytes whatever shape
+// says, those of a trie at least 5. The ID is always a new one.
 func (k *Kernel) AddMap(shape mapwatch.Shape) *Map {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -63,8 +65,14 @@ func (k *Kernel) AddMap(shape mapwatch.Shape) *Map {
 	shape.ID = k.lastID
 	shape.Name = cmp.Or(shape.Name, path.Base(shape.Target))
 	shape.Name = shape.Name[:min(len(shape.Name), mapwatch.NameBytes)]
-	shape.Type = cmp.Or(shape.Type, "hash")
+	shape.Type = cmp.Or(shape.Type, mapwatch.TypeHash)
 	shape.KeyBytes = cmp.Or(shape.KeyBytes, 8)
+	switch shape.Type {
+	case mapwatch.TypeArray:
+		shape.KeyBytes = 4
+	case mapwatch.TypeLPMTrie:
+		shape.KeyBytes = max(shape.KeyBytes, prefixBytes+1)
+	}
 	shape.ValueBytes = cmp.Or(shape.ValueBytes, 8)
 	shape.MaxEntries = cmp.Or(shape.MaxEntries, 65536)
 	m := &Map{k: k, shape: shape, values: make(map[string][]byte)}
@@ -87,14 +95,6 @@ func (k *Kernel) Unpin(path string) {
 	defer k.mu.Unlock()
 	delete(k.maps, path)
 	delete(k.others, path)
-}
-
-// LimitCapture makes mode the best that later Watches offer, for that reason.
-// mode is not ModeAuto.
-func (k *Kernel) LimitCapture(mode mapwatch.Mode, reason string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.mode, k.reason = mode, reason
 }
 
 // Now implements mapwatch.Kernel. It never gives the same time twice.
@@ -120,35 +120,47 @@ func (k *Kernel) Open(target string) (mapwatch.Map, error) {
 	if k.isClosed {
 		return nil, errors.New("open map: the kernel is closed")
 	}
-	m, err := k.findLocked(parsed)
-	if err != nil {
-		return nil, fmt.Errorf("open map %s: %w", target, err)
-	}
-	if m.shape.Type != "hash" {
-		return nil, fmt.Errorf("open map %s: %w: %s", target, mapwatch.ErrType, m.shape.Type)
-	}
-	shape := m.shape
-	shape.Target = target
-	h := &handle{k: k, m: m, target: parsed, shape: shape}
-	k.handles = append(k.handles, h)
-	return h, nil
+	return k.openLocked(parsed, target, nil)
 }
 
 // Reopen implements mapwatch.Kernel.
 func (k *Kernel) Reopen(m mapwatch.Map) (mapwatch.Map, error) {
-	old := m.Shape()
-	again, err := k.Open(old.Target)
-	if err != nil {
-		return nil, err
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	old, ok := m.(*handle)
+	switch {
+	case !ok || old.k != k:
+		return nil, fmt.Errorf("open map %s again: it was not opened by this kernel", m.Shape().Target)
+	case k.isClosed:
+		return nil, errors.New("open map: the kernel is closed")
 	}
-	if again.Shape().ID == old.ID {
-		again.Close()
-		return nil, fmt.Errorf("open map %s again: %w: it still leads to map %d", old.Target, mapwatch.ErrNotFound, old.ID)
-	}
-	return again, nil
+	return k.openLocked(old.target, old.shape.Target, old.m)
 }
 
-func (k *Kernel) findLocked(target mapwatch.Target) (*Map, error) {
+// openLocked opens what target leads to, which has to be another map than old.
+func (k *Kernel) openLocked(target mapwatch.Target, text string, old *Map) (mapwatch.Map, error) {
+	m, err := k.findLocked(target, old)
+	if err != nil {
+		return nil, fmt.Errorf("open map %s: %w", text, err)
+	}
+	if m == old {
+		return nil, fmt.Errorf("open map %s again: %w: it still leads to map %d", text, mapwatch.ErrNotFound, old.shape.ID)
+	}
+	switch m.shape.Type {
+	case mapwatch.TypeHash, mapwatch.TypeLRUHash, mapwatch.TypeArray, mapwatch.TypeLPMTrie:
+	default:
+		return nil, fmt.Errorf("open map %s: %w: %s", text, mapwatch.ErrType, m.shape.Type)
+	}
+	shape := m.shape
+	shape.Target = text
+	h := &handle{k: k, m: m, target: target, shape: shape}
+	k.handles = append(k.handles, h)
+	return h, nil
+}
+
+// findLocked gives the map that target leads to. Among maps of one name, except
+// does not count; nil: all do.
+func (k *Kernel) findLocked(target mapwatch.Target, except *Map) (*Map, error) {
 	if target.Path != "" {
 		if what, ok := k.others[target.Path]; ok {
 			return nil, fmt.Errorf("%w: a %s is pinned there", mapwatch.ErrNotMap, what)
@@ -160,8 +172,8 @@ func (k *Kernel) findLocked(target mapwatch.Target) (*Map, error) {
 	}
 	var found []*Map
 	var ids []string
-	for _, m := range k.maps {
-		if m.shape.ID == target.ID || m.shape.Name == target.Name {
+	for _, m := range k.aliveLocked() {
+		if m.shape.ID == target.ID || target.ID == 0 && m.shape.Name == target.Name && m != except {
 			found = append(found, m)
 			ids = append(ids, fmt.Sprint(m.shape.ID))
 		}
@@ -169,8 +181,17 @@ func (k *Kernel) findLocked(target mapwatch.Target) (*Map, error) {
 	if len(found) == 1 {
 		return found[0], nil
 	}
-	slices.Sort(ids)
 	return nil, fmt.Errorf("%w as one map: %d maps, IDs %s", mapwatch.ErrNotFound, len(found), strings.Join(ids, ", "))
+}
+
+// aliveLocked are the maps that are pinned or open, by ID.
+func (k *Kernel) aliveLocked() []*Map {
+	maps := slices.Collect(maps.Values(k.maps))
+	for _, h := range k.handles {
+		maps = append(maps, h.m)
+	}
+	slices.SortFunc(maps, func(a, b *Map) int { return cmp.Compare(a.shape.ID, b.shape.ID) })
+	return slices.Compact(maps)
 }
 
 // Close implements mapwatch.Kernel: it ends all watches.

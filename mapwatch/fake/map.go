@@ -10,16 +10,28 @@ import (
 	"github.com/mapgossip/mapgossip/mapwatch"
 )
 
-// ErrExists: Insert of a key that the map has.
-var ErrExists = errors.New("key exists")
+// Errors of writes by programs, besides mapwatch's.
+var (
+	// ErrExists: Insert of a key that the map has; every element of an array does.
+	ErrExists = errors.New("key exists")
+	// ErrInvalid: the map's type has no such operation.
+	ErrInvalid = errors.New("invalid operation on this type of map")
+)
 
 // Map is a map as the programs that own it see it; see Kernel.Open for the side
 // of replication. cpu is on which CPU the write is made. Safe for concurrent use.
+//
+// It is of one of the types that can be replicated, and behaves so: an array has
+// all its elements from the start (those that are zero are left out of Get, Len
+// and Content, as they are in a mapwatch.Map), a trie masks its keys, and an LRU
+// hash map that is full evicts the key that was written least recently.
 type Map struct {
 	k      *Kernel
 	shape  mapwatch.Shape
 	values map[string][]byte // values are replaced, never written into
 	sorted []string          // the keys of values; nil: not known
+	age    age               // of an LRU hash map
+	limit  limit
 	faults faults
 }
 
@@ -27,7 +39,7 @@ type Map struct {
 func (m *Map) Shape() mapwatch.Shape { return m.shape }
 
 // Write sets key, whether the map has it or not (BPF_ANY). It fails with
-// mapwatch.ErrFull.
+// mapwatch.ErrFull, as it does for an index beyond an array.
 func (m *Map) Write(key, value []byte, cpu uint32) error {
 	return m.write(key, value, cpu, func(bool) error { return nil })
 }
@@ -56,53 +68,84 @@ func (m *Map) Overwrite(key, value []byte, cpu uint32) error {
 func (m *Map) write(key, value []byte, cpu uint32, allow func(there bool) error) error {
 	m.k.mu.Lock()
 	defer m.k.mu.Unlock()
-	if err := errors.Join(m.checkKey(key), m.checkValue(value)); err != nil {
+	own, err := m.keyOf(key)
+	if err != nil && !isOverrun(err) {
 		return err
 	}
-	_, there := m.values[string(key)]
-	err := allow(there)
-	if err == nil {
-		err = m.setLocked(key, value)
+	if err := m.checkValue(value); err != nil {
+		return err
 	}
-	m.captureLocked(mapwatch.Updated, key, value, cpu, err != nil)
-	return err
+	if err == nil {
+		_, there := m.values[own]
+		err = allow(there || m.shape.Type == mapwatch.TypeArray)
+	}
+	if err == nil {
+		err = m.setLocked(own, value, cpu)
+	}
+	if err != nil {
+		m.captureLocked(mapwatch.Updated, key, value, cpu, true)
+		return err
+	}
+	if m.absent(value) {
+		m.captureLocked(mapwatch.Deleted, []byte(own), nil, cpu, false)
+	} else {
+		m.captureLocked(mapwatch.Updated, []byte(own), value, cpu, false)
+	}
+	return nil
 }
 
-// Remove deletes key, or fails with mapwatch.ErrNotFound.
+// Remove deletes key, or fails with mapwatch.ErrNotFound. Nothing can be deleted
+// from an array: that is ErrInvalid; write zeros.
 func (m *Map) Remove(key []byte, cpu uint32) error {
 	m.k.mu.Lock()
 	defer m.k.mu.Unlock()
-	if err := m.checkKey(key); err != nil {
+	own, err := m.keyOf(key)
+	switch {
+	case m.shape.Type == mapwatch.TypeArray:
+		return ErrInvalid
+	case err != nil && !isOverrun(err):
+		return err
+	case err != nil:
+		m.captureLocked(mapwatch.Deleted, key, nil, cpu, true)
 		return err
 	}
-	var err error
-	if _, there := m.values[string(key)]; !there {
+	if _, there := m.values[own]; !there {
 		err = mapwatch.ErrNotFound
 	}
-	m.deleteLocked(key)
-	m.captureLocked(mapwatch.Deleted, key, nil, cpu, err != nil)
+	m.deleteLocked(own)
+	m.captureLocked(mapwatch.Deleted, []byte(own), nil, cpu, err != nil)
 	return err
 }
 
 // Poke writes the value through a pointer, as programs do with counters: no
-// hook sees it, only a scan can find it. mapwatch.ErrNotFound if key is absent.
+// hook sees it, only a scan can find it. mapwatch.ErrNotFound if key is absent;
+// an array has every key.
 func (m *Map) Poke(key, value []byte) error {
 	m.k.mu.Lock()
 	defer m.k.mu.Unlock()
-	if err := errors.Join(m.checkKey(key), m.checkValue(value)); err != nil {
-		return err
-	}
-	if _, there := m.values[string(key)]; !there {
+	own, err := m.keyOf(key)
+	if isOverrun(err) {
 		return mapwatch.ErrNotFound
 	}
-	return m.setLocked(key, value)
+	if err := errors.Join(err, m.checkValue(value)); err != nil {
+		return err
+	}
+	if _, there := m.values[own]; !there && m.shape.Type != mapwatch.TypeArray {
+		return mapwatch.ErrNotFound
+	}
+	m.storeLocked(own, value)
+	return nil
 }
 
 // Get copies the value of key.
 func (m *Map) Get(key []byte) (value []byte, ok bool) {
 	m.k.mu.Lock()
 	defer m.k.mu.Unlock()
-	value, ok = m.values[string(key)]
+	own, err := m.keyOf(key)
+	if err != nil {
+		return nil, false
+	}
+	value, ok = m.values[own]
 	return bytes.Clone(value), ok
 }
 
@@ -124,20 +167,37 @@ func (m *Map) Content() map[string]string {
 	return content
 }
 
-func (m *Map) setLocked(key, value []byte) error {
-	if _, there := m.values[string(key)]; !there {
-		if len(m.values) >= m.shape.MaxEntries {
+// setLocked is what an update does, of a program or an Apply. key is from keyOf.
+func (m *Map) setLocked(key string, value []byte, cpu uint32) error {
+	if _, there := m.values[key]; !there && len(m.values) >= m.shape.MaxEntries {
+		if m.shape.Type != mapwatch.TypeLRUHash {
 			return fmt.Errorf("update map %s: %w: max_entries is %d", m.shape.Target, mapwatch.ErrFull, m.shape.MaxEntries)
 		}
-		m.sorted = nil
+		m.evictLocked(m.age.oldest(), cpu)
 	}
-	m.values[string(key)] = bytes.Clone(value)
+	m.storeLocked(key, value)
+	if m.shape.Type == mapwatch.TypeLRUHash {
+		m.age.written(key)
+	}
 	return nil
 }
 
-func (m *Map) deleteLocked(key []byte) {
-	if _, there := m.values[string(key)]; there {
-		delete(m.values, string(key))
+// storeLocked sets the value, or leaves the key out if that counts as absent.
+func (m *Map) storeLocked(key string, value []byte) {
+	if m.absent(value) {
+		m.deleteLocked(key)
+		return
+	}
+	if _, there := m.values[key]; !there {
+		m.sorted = nil
+	}
+	m.values[key] = bytes.Clone(value)
+}
+
+func (m *Map) deleteLocked(key string) {
+	if _, there := m.values[key]; there {
+		delete(m.values, key)
+		m.age.forget(key)
 		m.sorted = nil
 	}
 }
@@ -148,19 +208,4 @@ func (m *Map) keysLocked() []string {
 		m.sorted = slices.Sorted(maps.Keys(m.values))
 	}
 	return m.sorted
-}
-
-// checkKey and checkValue hold for writes of programs and applies alike.
-func (m *Map) checkKey(key []byte) error {
-	if len(key) != m.shape.KeyBytes {
-		return fmt.Errorf("map %s: key has %d bytes, keys of this map have %d", m.shape.Target, len(key), m.shape.KeyBytes)
-	}
-	return nil
-}
-
-func (m *Map) checkValue(value []byte) error {
-	if len(value) != m.shape.ValueBytes {
-		return fmt.Errorf("map %s: value has %d bytes, values of this map have %d", m.shape.Target, len(value), m.shape.ValueBytes)
-	}
-	return nil
 }

@@ -19,7 +19,7 @@ func (m *Map) captureLocked(kind mapwatch.Kind, key, value []byte, cpu uint32, f
 	change := mapwatch.Change{Kind: kind, Key: key, Value: value, Captured: m.k.nowLocked(), CPU: cpu}
 	record := 0
 	for c, slot := range m.hookedLocked() {
-		if failed && c.mode == mapwatch.ModeFexit {
+		if failed && !m.blind(c.modes[slot], kind) {
 			c.counts[slot].Failed++
 		} else {
 			record++
@@ -33,7 +33,7 @@ func (m *Map) captureLocked(kind mapwatch.Kind, key, value []byte, cpu uint32, f
 	reverse := !lost && strike(&m.faults.reverse)
 	for c, slot := range m.hookedLocked() {
 		switch {
-		case failed && c.mode == mapwatch.ModeFexit:
+		case failed && !m.blind(c.modes[slot], kind):
 		case lost:
 			c.loseLocked(slot, m.faults.loss)
 		default:
@@ -44,17 +44,27 @@ func (m *Map) captureLocked(kind mapwatch.Kind, key, value []byte, cpu uint32, f
 
 // appliedLocked is the hook after an apply: ours, for whoever watches. While
 // nobody does, no thread is ours.
-func (m *Map) appliedLocked(kind mapwatch.Kind, key, value []byte, failed bool) {
+func (m *Map) appliedLocked(op mapwatch.Op, failed bool) {
+	change := mapwatch.Change{Kind: mapwatch.Updated, Key: op.Key, Value: op.Value}
+	if op.Delete || m.absent(op.Value) {
+		change.Kind, change.Value = mapwatch.Deleted, nil
+	}
 	for c, slot := range m.hookedLocked() {
 		switch {
 		case c.watch != nil:
 			c.counts[slot].Own++
-		case failed && c.mode == mapwatch.ModeFexit:
+		case failed && !m.blind(c.modes[slot], change.Kind):
 			c.counts[slot].Failed++
 		default:
-			c.submitLocked(slot, mapwatch.Change{Kind: kind, Key: key, Value: value, Captured: m.k.nowLocked()}, false)
+			change.Captured = m.k.nowLocked()
+			c.submitLocked(slot, change, false)
 		}
 	}
+}
+
+// blind reports whether hooks of that mode do not see how such an operation ends.
+func (m *Map) blind(mode mapwatch.Mode, kind mapwatch.Kind) bool {
+	return mode == mapwatch.ModeFentry && (kind == mapwatch.Updated || m.shape.Type == mapwatch.TypeArray)
 }
 
 // hookedLocked are the captures of m, with its index there.
@@ -62,7 +72,7 @@ func (m *Map) hookedLocked() iter.Seq2[*capture, int] {
 	return func(yield func(*capture, int) bool) {
 		for _, c := range m.k.captures {
 			slot := slices.Index(c.maps, m)
-			if slot >= 0 && c.mode != mapwatch.ModeScan && !yield(c, slot) {
+			if slot >= 0 && c.modes[slot] != mapwatch.ModeScan && !yield(c, slot) {
 				return
 			}
 		}
@@ -73,7 +83,7 @@ func (c *capture) submitLocked(slot int, change mapwatch.Change, reverse bool) {
 	change.Map = slot
 	change.Key, change.Value = bytes.Clone(change.Key), bytes.Clone(change.Value)
 	size := recordHeader + len(change.Key) + len(change.Value)
-	if c.mode == mapwatch.ModeFentry || size > min(scratchBytes, c.ring) {
+	if c.maps[slot].blind(c.modes[slot], change.Kind) || change.Kind == mapwatch.Updated && size > min(scratchBytes, c.ring) {
 		change.Kind, change.Value = mapwatch.Touched, nil
 		size = recordHeader + len(change.Key)
 	}
@@ -108,9 +118,11 @@ func (c *capture) loseLocked(slot int, loss Loss) {
 		c.counts[slot].Dropped++
 		c.rescan[slot] = true
 	case Missed:
-		for i := range c.maps {
-			c.counts[i].Missed++
-			c.rescan[i] = true
+		for i, mode := range c.modes {
+			if mode != mapwatch.ModeScan {
+				c.counts[i].Missed++
+				c.rescan[i] = true
+			}
 		}
 	}
 	c.wakeLocked()

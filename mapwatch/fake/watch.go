@@ -14,9 +14,9 @@ import (
 type watch struct {
 	k       *Kernel
 	capture *capture
-	number  uint64 // of this watch among those of capture
-	mode    mapwatch.Mode
-	reason  string
+	number  uint64  // of this watch among those of capture
+	best    limit   // of each
+	each    []limit // by map
 	poll    time.Duration
 	batches chan mapwatch.Batch
 	kick    chan struct{} // something is in the ring, or a map is to be rescanned
@@ -57,22 +57,23 @@ func (k *Kernel) Watch(maps []mapwatch.Map, options mapwatch.Options) (mapwatch.
 	if err != nil {
 		return nil, err
 	}
-	if w.mode, w.reason, err = k.chooseModeLocked(options.Mode); err != nil {
+	if w.best, w.each, err = k.chooseLimitsLocked(options.Mode, watched); err != nil {
 		return nil, err
 	}
 	if old := k.pinnedLocked(options.Pins); old != nil && old.watch != nil {
 		return nil, fmt.Errorf("watch: pin captures in %s: %w", options.Pins, mapwatch.ErrInUse)
 	}
-	if options.Pins != "" && w.mode == mapwatch.ModeScan {
-		w.reason += "; a scan has nothing to pin"
+	if options.Pins != "" && w.best.mode == mapwatch.ModeScan {
+		w.best.reason += "; a scan has nothing to pin"
 	}
-	w.capture = k.captureForLocked(w, watched, w.mode, ring, options.Pins)
+	w.capture = k.captureForLocked(w, watched, ring, options.Pins)
 	w.number = w.capture.number
 	go w.run()
 	return w, nil
 }
 
-func (k *Kernel) watchedLocked(maps []mapwatch.Map) ([]*Map, error) {
+// watchedLocked checks the maps of a watch. It has others already.
+func (k *Kernel) watchedLocked(maps []mapwatch.Map, others ...*Map) ([]*Map, error) {
 	watched := make([]*Map, 0, len(maps))
 	for _, m := range maps {
 		h, ok := m.(*handle)
@@ -82,29 +83,12 @@ func (k *Kernel) watchedLocked(maps []mapwatch.Map) ([]*Map, error) {
 		if err := h.goneLocked(); err != nil {
 			return nil, fmt.Errorf("watch: %w", err)
 		}
-		if slices.Contains(watched, h.m) {
+		if slices.Contains(watched, h.m) || slices.Contains(others, h.m) {
 			return nil, fmt.Errorf("watch map %s: it is in the list twice", h.shape.Target)
 		}
 		watched = append(watched, h.m)
 	}
 	return watched, nil
-}
-
-// chooseModeLocked: fexit needs the most of a host, scan nothing.
-func (k *Kernel) chooseModeLocked(asked mapwatch.Mode) (mapwatch.Mode, string, error) {
-	order := []mapwatch.Mode{mapwatch.ModeScan, mapwatch.ModeFentry, mapwatch.ModeFexit}
-	switch rank := slices.Index(order, asked); {
-	case asked == "" || asked == mapwatch.ModeAuto:
-		return k.mode, k.reason, nil
-	case rank < 0:
-		return "", "", fmt.Errorf("watch: mode %q is none of auto, fexit, fentry, scan", asked)
-	case rank > slices.Index(order, k.mode):
-		return "", "", fmt.Errorf("watch by %s: %w: %s", asked, mapwatch.ErrUnsupported, k.reason)
-	}
-	if asked == mapwatch.ModeFexit {
-		return asked, "", nil
-	}
-	return asked, fmt.Sprintf("capture mode %s was asked for", asked), nil
 }
 
 func (w *watch) run() {
@@ -187,14 +171,35 @@ func wake(c chan struct{}) {
 
 func (w *watch) Batches() <-chan mapwatch.Batch { return w.batches }
 func (w *watch) Barrier()                       { wake(w.barrier) }
-func (w *watch) Mode() mapwatch.Mode            { return w.mode }
-func (w *watch) Reason() string                 { return w.reason }
+func (w *watch) Mode() mapwatch.Mode            { return w.best.mode }
+func (w *watch) Reason() string                 { return w.best.reason }
 
-func (w *watch) Capture(int) (mapwatch.Mode, string) { return w.mode, w.reason }
+// Capture implements mapwatch.Watch.
+func (w *watch) Capture(mapIndex int) (mapwatch.Mode, string) {
+	l := w.each[mapIndex]
+	return l.mode, l.reason
+}
 
 // Replace implements mapwatch.Watch.
-func (w *watch) Replace(int, mapwatch.Map) error {
-	return fmt.Errorf("watch another map: %w: start a new Watch", mapwatch.ErrUnsupported)
+func (w *watch) Replace(mapIndex int, m mapwatch.Map) error {
+	w.k.mu.Lock()
+	defer w.k.mu.Unlock()
+	c := w.capture
+	if c.watch != w {
+		return fmt.Errorf("watch map %s: the watch was closed", m.Shape().Target)
+	}
+	others := slices.Delete(slices.Clone(c.maps), mapIndex, mapIndex+1)
+	watched, err := w.k.watchedLocked([]mapwatch.Map{m}, others...)
+	if err != nil {
+		return err
+	}
+	was, is := c.maps[mapIndex].shape, watched[0].shape
+	if was.Type != is.Type || was.KeyBytes != is.KeyBytes || was.ValueBytes != is.ValueBytes {
+		return fmt.Errorf("watch map %s: %w: it is of type %s with keys of %d and values of %d bytes, the one in whose place it comes is of type %s with %d and %d; start a new Watch",
+			m.Shape().Target, mapwatch.ErrUnsupported, is.Type, is.KeyBytes, is.ValueBytes, was.Type, was.KeyBytes, was.ValueBytes)
+	}
+	c.replaceLocked(mapIndex, watched[0])
+	return nil
 }
 
 func (w *watch) Counts(mapIndex int) mapwatch.Counts {
