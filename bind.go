@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/mapgossip/mapgossip/crdt"
 	"github.com/mapgossip/mapgossip/gossip"
@@ -87,13 +88,18 @@ func (n *Node) addSaved(saved map[string]mapNote) {
 			continue
 		}
 		b := n.addMap(a.MapConfig, mapwatch.Shape{Target: a.Target, Type: was.Type, KeyBytes: was.KeyBytes, ValueBytes: was.ValueBytes}, nil)
-		b.gone = a.why
+		b.gone, b.unbound = a.why, true
 	}
 	n.absent = absent
 }
 
-// bindDue looks where the targets lead.
+// bindDue looks where the targets lead. While another Watch is being made, its
+// maps stay as they are: it reads them.
 func (n *Node) bindDue(ctx context.Context) {
+	if n.rewatching {
+		n.disown()
+		return
+	}
 	fresh := false
 	absent := n.absent[:0]
 	for _, a := range n.absent {
@@ -114,21 +120,49 @@ func (n *Node) bindDue(ctx context.Context) {
 		if b.kernel == nil && n.kernel.Now() >= b.notBefore {
 			m, err := n.kernel.Open(b.Target)
 			fresh = n.bindTo(b, m, err) || fresh
-		} else if b.kernel != nil && b.imported {
-			err := b.kernel.Current()
-			b.note(err)
-			if errors.Is(err, mapwatch.ErrGone) {
-				if m, err := n.kernel.Reopen(b.kernel); err == nil {
-					fresh = n.bindTo(b, m, nil) || fresh
-				}
+		} else if b.kernel != nil {
+			m, err := n.successor(b)
+			if b.note(err); m != nil {
+				fresh = n.bindTo(b, m, nil) || fresh
 			}
 		}
 	}
 	if fresh {
-		n.rewatch()
+		n.rewatch(ctx)
 	}
-	n.rewatchDue()
+	n.rewatchDue(ctx)
 	n.importDue(ctx)
+}
+
+// disown ignores from now on what is captured of maps that were replaced.
+func (n *Node) disown() {
+	for _, b := range n.maps {
+		if b.kernel == nil {
+			continue
+		}
+		if m, _ := n.successor(b); m != nil {
+			b.since = unwatched
+			m.Close()
+		}
+	}
+}
+
+// successor opens the map that came in the place of that of b; nil if there is
+// none. The error says why the target does not lead to that of b.
+func (n *Node) successor(b *boundMap) (mapwatch.Map, error) {
+	gone := b.kernel.Current()
+	if !errors.Is(gone, mapwatch.ErrGone) {
+		return nil, gone
+	}
+	m, err := n.kernel.Reopen(b.kernel)
+	if err != nil {
+		return nil, gone
+	}
+	// Two maps of one name each lead to the other; the kernel numbers them in order.
+	if target, _ := mapwatch.ParseTarget(b.Target); target.Name != "" && m.Shape().ID < b.shape.ID {
+		return nil, m.Close()
+	}
+	return m, gone
 }
 
 // bindTo makes m the kernel map of b, if it is of the same shape. It reports
@@ -144,7 +178,7 @@ func (n *Node) bindTo(b *boundMap, m mapwatch.Map, err error) (fresh bool) {
 		return false
 	}
 	old := b.kernel
-	fresh = b.index < 0 || n.rewatching || n.watch.Replace(b.index, m) != nil
+	fresh = b.index < 0 || n.watch.Replace(b.index, m) != nil
 	if old != nil {
 		if err := old.Close(); err != nil {
 			n.log.Warn("close the map that was replaced", "map", b.Name, "error", err)
@@ -155,7 +189,14 @@ func (n *Node) bindTo(b *boundMap, m mapwatch.Map, err error) (fresh bool) {
 	n.log.Info("map is bound anew", "map", b.Name, "target", b.Target, "id", m.Shape().ID, "before", b.shape.ID)
 	b.kernel, b.shape, b.gone, b.kept = m, m.Shape(), nil, nil
 	b.imported, b.drained, b.since = false, false, now+closeness
-	b.rebind(b.stamp(n.wall(now), crdt.Timestamp{}))
+	if fresh { // until then the Watch, if there is one, tells of the map before
+		b.since, b.watchedOnce = unwatched, false
+	}
+	found := crdt.Found(n.wall(now)) // loses to all that the cluster may know
+	if filled, _ := n.cluster.Filled(b.Name); filled {
+		found = b.stamp(n.wall(now), crdt.Timestamp{}) // so does the store: else it is new
+	}
+	b.rebind(found)
 	return fresh
 }
 
@@ -173,10 +214,13 @@ func (n *Node) matches(b *boundMap, m mapwatch.Map) error {
 func (m *mirror) rebind(found crdt.Timestamp) {
 	m.keys, m.ready, m.stalled, m.aging = keyTable{}, slotQueue{}, slotQueue{}, slotQueue{}
 	m.unsettled, m.looks, m.lookedAt = make(map[string]*unsettled), nil, nil
-	m.found = found
+	m.found, m.unbound = found, false
 	m.beginRestore(false, m.store.Progress().Floor())
 	m.assumeEmpty()
 }
+
+// unwatched, as boundMap.since, is later than all that is captured.
+const unwatched = math.MaxInt64
 
 // importDue reads maps that were bound since, and are watched.
 func (n *Node) importDue(ctx context.Context) {
@@ -186,19 +230,21 @@ func (n *Node) importDue(ctx context.Context) {
 			continue
 		}
 		b.importing = true
-		imported, late := b.imported, b.late
+		imported, late, shape := b.imported, b.late, n.gossipMap(b)
 		n.scans.Go(func() {
-			var err error
+			var err, alone error
 			if !imported {
 				err = n.scan(ctx, b, scanImport)
 			}
 			if late && err == nil {
-				err = n.cluster.Add(n.gossipMap(b))
+				alone = n.cluster.Add(shape)
 			}
 			if err != nil && ctx.Err() == nil && !errors.Is(err, ErrStopped) && !errors.Is(err, errReplaced) {
 				n.log.Warn("bind map; it is tried again", "map", b.Name, "error", err)
 			}
-			_ = n.call(ctx, func() { b.importing, b.late = false, b.late && err != nil })
+			_ = n.call(ctx, func() {
+				b.importing, b.late, b.alone = false, late && (err != nil || alone != nil), alone
+			})
 		})
 	}
 }

@@ -150,6 +150,9 @@ func (c Config) Validate() error {
 		default:
 			fault("map %s: evict %q: want local or delete", m.Name, m.Evict)
 		}
+		if m.Evict == EvictDelete && (m.Direction == DirectionReceive || m.Events == EventsUpdate) {
+			fault("map %s: evict=delete makes evictions deletes, which direction=receive and events=update keep from going out: leave one out", m.Name)
+		}
 	}
 	faults = append(faults, validName("node ID", c.Node, 128), validName("cluster name", c.Cluster, 128))
 	if !c.Bind.IsValid() {

@@ -36,7 +36,10 @@ func tombstoneLimit(maxEntries int) int { return max(64<<10, 2*maxEntries) }
 // tend keeps up what the members know of each other's progress, and lets go of
 // tombstones that all of them have.
 func (n *Node) tend() {
-	n.barrier() // else an idle host would never promise anything
+	n.barrier()                   // else an idle host would never promise anything
+	if len(n.withKernel()) == 0 { // nor one that has nothing to change
+		n.upto = n.kernel.Now()
+	}
 	wall, boot := n.wall(n.kernel.Now()), n.kernel.Now()
 	// A promise binds, also if the clock turns out to be wrong: as long as nobody
 	// else's agrees, it is not ahead of what the floor asks for.
@@ -146,8 +149,11 @@ func (m *mirror) tended(promise int64) {
 // busy reports whether a key's tombstone must stay because the kernel still
 // has to delete the key. If not, what is remembered of the key is forgotten.
 func (m *mirror) busy(slot crdt.Slot) bool {
-	if m.keys.waits(slot) {
-		return true
+	if prior := m.keys.prior(slot); prior != 0 {
+		if m.applies && !m.unbound || prior != absence {
+			return true
+		}
+		m.keys.held(slot) // there is nothing to delete
 	}
 	if m.restored != nil {
 		if _, doubtful := m.restored.keys[slot]; doubtful {

@@ -158,7 +158,8 @@ func (n *Node) snapshot(ctx context.Context) error {
 			if err := n.call(ctx, func() {
 				for slot := from; slot < min(from+snapshotSlots, slots[i]); slot++ {
 					if e, known := b.store.At(slot); known {
-						s.Add(b.Name, e, b.keys.pending(slot))
+						// Before the first scan all wait, and nothing will say that they no longer do.
+						s.Add(b.Name, e, b.imported && b.keys.pending(slot))
 					}
 				}
 			}); err != nil {

@@ -15,6 +15,7 @@ type keyTable struct {
 	waiting int // keys whose entry the kernel does not hold yet
 	failed  int // of these: keys whose last write the kernel refused
 	evicted int // of these: keys that the kernel let go of to make room
+	aging   int // of these: keys in mirror.aging
 }
 
 // keyPage has pageKeys slots. Both arrays may be absent: then all is zero.
@@ -48,8 +49,9 @@ const (
 	flagFailed                             // the last write was refused
 	flagEvicted                            // the kernel held the entry and let go of it: not to be written
 	flagAging                              // in mirror.aging
+	flagAgain                              // evicted once more since it came there
 
-	allFlags = flagReady | flagStalled | flagFailed | flagEvicted | flagAging
+	allFlags = flagReady | flagStalled | flagFailed | flagEvicted | flagAging | flagAgain
 	// stayingFlags stay when the key waits no more, until it is taken from a queue.
 	stayingFlags = flagStalled | flagAging
 )
@@ -157,16 +159,20 @@ func (t *keyTable) set(slot crdt.Slot, flag waitCell) bool {
 		return false
 	}
 	*cell |= flag
-	t.count(flag, 1)
+	t.count(flag, *cell, 1)
 	return true
 }
 
-func (t *keyTable) count(flag waitCell, by int) {
+// count keeps up the totals when flag comes to cell, or is about to go.
+func (t *keyTable) count(flag, cell waitCell, by int) {
 	switch flag {
 	case flagFailed:
 		t.failed += by
 	case flagEvicted:
 		t.evicted += by
+	}
+	if aging := flagEvicted | flagAging; flag&aging != 0 && cell&aging == aging {
+		t.aging += by
 	}
 }
 
@@ -175,8 +181,9 @@ func (t *keyTable) unset(slot crdt.Slot, flag waitCell) bool {
 	if !t.is(slot, flag) {
 		return false
 	}
-	t.page(slot).waits[slot%pageKeys] &^= flag
-	t.count(flag, -1)
+	cell := &t.page(slot).waits[slot%pageKeys]
+	t.count(flag, *cell, -1)
+	*cell &^= flag
 	return true
 }
 

@@ -32,6 +32,7 @@ type mirror struct {
 	applies  bool // entries are written to the kernel
 	updates  bool // local updates count as changes
 	deletes  bool // local deletes count as changes
+	unbound  bool // there is no kernel map
 	evicts   bool // the kernel's map lets go of keys to make room (LRU), which is a local matter
 	counters counters
 

@@ -38,8 +38,13 @@ func (m *mirror) evict(slot crdt.Slot) {
 	if !m.keys.set(slot, flagEvicted) {
 		return
 	}
-	if e, _ := m.store.At(slot); e.Version.Member == m.member && m.keys.set(slot, flagAging) {
+	if e, _ := m.store.At(slot); e.Version.Member != m.member {
+		return
+	}
+	if m.keys.set(slot, flagAging) {
 		m.aging.push(slot)
+	} else { // its place is that of an earlier time
+		m.keys.set(slot, flagAgain)
 	}
 }
 
@@ -61,17 +66,34 @@ func (m *mirror) explainAbsence(slot crdt.Slot, u *unsettled, v verdict) verdict
 }
 
 // expire deletes entries of this member's that the kernel let go of before the
-// latest ones, which are limit. It returns their slots, that they be spread.
-func (m *mirror) expire(limit int, wall int64) (expired []crdt.Slot) {
-	for m.aging.len() > limit {
+// latest ones, which are limit. It returns their slots, that they be spread. The
+// deletes are stamped as early as may be: what another member wrote a moment ago
+// and is still on its way is newer. They are no local deletes, which EventsUpdate
+// would keep here: without them the store grows for ever.
+func (m *mirror) expire(limit int) (expired []crdt.Slot) {
+	if m.aging.len() > 2*limit { // most are back in the kernel's map
+		for range m.aging.len() {
+			if slot := m.aging.pop(); m.keys.is(slot, flagEvicted) {
+				m.aging.push(slot)
+			} else {
+				m.keys.unset(slot, flagAging)
+			}
+		}
+	}
+	for m.keys.aging > limit {
 		slot := m.aging.pop()
 		m.keys.unset(slot, flagAging)
+		if m.keys.unset(slot, flagAgain) {
+			m.keys.set(slot, flagAging)
+			m.aging.push(slot)
+			continue
+		}
 		e, known := m.store.At(slot)
-		if !known || e.Deleted || e.Version.Member != m.member || !m.keys.is(slot, flagEvicted) || !m.counts(content{}) {
+		if !known || e.Deleted || e.Version.Member != m.member || !m.keys.is(slot, flagEvicted) || !m.sends {
 			continue
 		}
 		deleted := crdt.Entry{Key: e.Key, Deleted: true,
-			Version: crdt.Version{Time: m.stamp(wall, e.Version.Time), Member: m.member}}
+			Version: crdt.Version{Time: m.stamp(0, e.Version.Time), Member: m.member}}
 		if slot, won, err := m.store.Merge(deleted); err == nil && won {
 			m.keys.held(slot)
 			expired = append(expired, slot)

@@ -46,11 +46,16 @@ func (m *mirror) restore(e state.SavedEntry) error {
 }
 
 // assumeEmpty says that the kernel's map holds none of the store's values, until
-// the first scan finds some.
+// the first scan finds some. Of one that is not there yet, that it may hold
+// them: their tombstones stay until it is.
 func (m *mirror) assumeEmpty() {
+	prior := absence
 	for slot := range m.store.Slots() {
 		if e, known := m.store.At(slot); known && !e.Deleted {
-			m.keys.wait(slot, absence)
+			if m.unbound {
+				prior = contentOf(e).fingerprint(m.seed)
+			}
+			m.keys.wait(slot, prior)
 		}
 	}
 }

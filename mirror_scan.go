@@ -60,7 +60,7 @@ func (m *mirror) scanned(s *scan, keys, values []byte, n int, importing bool, at
 		if !known {
 			if counts := m.counts(found); counts && oldest {
 				// The error is a wrong size, which the scan's contract rules out.
-				slot, won, _ := m.store.Merge(crdt.Entry{Key: key, Value: found.value, Version: crdt.Version{Time: m.found, Member: m.member}})
+				slot, won, _ := m.store.Merge(crdt.Entry{Key: key, Value: found.value, Version: crdt.Version{Time: m.foundTime(), Member: m.member}})
 				if won {
 					m.imports = append(m.imports, slot)
 				}
@@ -73,9 +73,13 @@ func (m *mirror) scanned(s *scan, keys, values []byte, n int, importing bool, at
 			s.seen[slot/64] |= 1 << (slot % 64)
 		}
 		if importing && m.restored != nil && !m.restored.same {
-			if e, _ := m.store.At(slot); found.equal(contentOf(e)) {
+			e, _ := m.store.At(slot)
+			switch r := m.keys.recent(slot); {
+			case found.equal(contentOf(e)):
 				m.keys.held(slot)
-			} else {
+			case !m.keys.waits(slot) && r.active() != 0: // applied there, or written, since
+				m.differs(key, found, at, now)
+			default:
 				m.outdated(slot, found)
 			}
 			continue
@@ -95,6 +99,14 @@ func (m *mirror) scanned(s *scan, keys, values []byte, n int, importing bool, at
 		}
 	}
 	return m.imports
+}
+
+// foundTime is the version of what the first scan finds and the store does not know.
+func (m *mirror) foundTime() crdt.Timestamp {
+	if m.found.Wall == 0 {
+		return m.found
+	}
+	return m.stamp(m.found.Wall, crdt.Timestamp{}) // more may have been promised since
 }
 
 // differs takes a key of which a scan read something else than the store says.

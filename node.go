@@ -98,13 +98,16 @@ type boundMap struct {
 	shape        mapwatch.Shape
 	late         bool     // the cluster was not told of the map at the start
 	boundLate    bool     // late once
+	alone        error    // why the cluster does not take the map; nil: it does, or was not told
 	since        int64    // boot: what was captured before is no matter of this kernel map
+	watchedOnce  bool     // a Watch had this kernel map
 	notBefore    int64    // boot: the target is not looked at before
 	importing    bool     // the first scan is under way, after the start
 	imported     bool     // the first scan is done
 	kept         *mapNote // what was restored, until then
 	scanning     bool
 	rescan       bool // something was lost: scan as soon as the present scan is over
+	searching    bool // and the present scan is for that
 	drained      bool // that were many deletes
 	scanInterval time.Duration
 	retired      mapwatch.Counts // of watches that ended
@@ -255,10 +258,14 @@ func (n *Node) leave() {
 func (n *Node) flush(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
+	if err := n.until(ctx, func() bool { return !n.rewatching }); err != nil {
+		return err
+	}
 	var due []*boundMap
 	if err := n.call(ctx, func() {
 		for _, b := range n.withKernel() {
-			if mode, _ := n.capture(b); b.imported && (b.rescan || mode != mapwatch.ModeFexit && mode != mapwatch.ModeFentry) {
+			mode, _ := n.capture(b)
+			if b.imported && (b.rescan || b.searching || mode != mapwatch.ModeFexit && mode != mapwatch.ModeFentry) {
 				due = append(due, b)
 			}
 		}
@@ -271,21 +278,23 @@ func (n *Node) flush(ctx context.Context) error {
 		}
 	}
 	target := n.kernel.Now()
-	for reached := false; !reached; {
-		err := n.call(ctx, func() {
-			n.barrier()
-			reached = n.watch == nil || n.upto >= target && !n.unsettled()
-		})
-		if err != nil || reached {
+	return n.until(ctx, func() bool {
+		n.barrier()
+		return (n.watch == nil || n.upto >= target) && !n.unsettled()
+	})
+}
+
+// until asks the owner again and again, until reached says so.
+func (n *Node) until(ctx context.Context, reached func() bool) error {
+	for {
+		done := false
+		if err := n.call(ctx, func() { done = reached() }); err != nil || done {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(settleTick):
+		if err := rest(ctx, settleTick); err != nil {
+			return err
 		}
 	}
-	return nil
 }
 
 // Close releases what New opened. Run does so itself. Idempotent.

@@ -58,7 +58,7 @@ func (n *Node) own(ctx context.Context) {
 
 func (n *Node) unsettled() bool {
 	for _, b := range n.maps {
-		if len(b.unsettled) > 0 {
+		if b.kernel != nil && len(b.unsettled) > 0 {
 			return true
 		}
 	}
@@ -93,9 +93,15 @@ func (n *Node) captured(batch mapwatch.Batch) {
 	for _, i := range batch.Drained {
 		n.captures[i].drained = true
 	}
+	n.settleLooked(n.upto, now)
+}
+
+// settleLooked decides the keys whose looks are covered: no record from before
+// upto is to come.
+func (n *Node) settleLooked(upto, now int64) {
 	for _, b := range n.maps {
 		if len(b.unsettled) > 0 {
-			n.spread(b, b.settleLooked(n.upto, now, n.wall), "")
+			n.spread(b, b.settleLooked(upto, now, n.wall), "")
 		}
 	}
 }
@@ -126,8 +132,13 @@ func (n *Node) look() {
 			}
 		}
 	}
-	if looked {
+	switch {
+	case n.watch != nil && looked:
 		n.barrier()
+	case n.watch == nil: // and no record to wait for
+		n.readClocks()
+		now := n.kernel.Now()
+		n.settleLooked(now, now)
 	}
 }
 
@@ -179,7 +190,7 @@ func (n *Node) housekeep(ctx context.Context) {
 		retention := max(2*b.scanInterval, minRetention)
 		if b.kernel != nil {
 			b.retry(retryLimit, now)
-			n.spread(b, b.expire(b.shape.MaxEntries, n.wall(now)), "")
+			n.spread(b, b.expire(b.shape.MaxEntries), "")
 		}
 		if now-b.forgot > int64(retention)/4 {
 			b.forgot = now

@@ -26,14 +26,14 @@ func (n *Node) startScan(ctx context.Context, b *boundMap) {
 	if b.scanning || !b.imported {
 		return
 	}
-	b.scanning, b.rescan = true, false
+	b.scanning, b.searching, b.rescan = true, b.rescan, false
 	n.scans.Go(func() {
 		err := n.scan(ctx, b, scanCompare)
 		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrStopped) && !errors.Is(err, errReplaced) {
 			n.log.Warn("scan map", "map", b.Name, "error", err)
 		}
 		_ = n.call(ctx, func() {
-			b.scanning = false
+			b.scanning, b.searching = false, false
 			if err == nil {
 				b.lastScan, b.scannedAt = n.config.Now(), n.kernel.Now()
 			} else {
@@ -90,6 +90,9 @@ func (n *Node) scan(ctx context.Context, b *boundMap, purpose scanPurpose) (err 
 		return err
 	})
 	if err != nil {
+		if replaced := still(func() {}); replaced != nil { // which closed it
+			return replaced
+		}
 		return err
 	}
 	for done := false; !done; {

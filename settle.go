@@ -28,11 +28,11 @@ func contentOf(e crdt.Entry) content {
 
 // fingerprint stands for a content where keeping the value would cost too much.
 // The seed is random and the process's own, so two different contents collide
-// with a chance of 2^-57 that no peer can raise. The zero fingerprint stands for
+// with a chance of 2^-56 that no peer can raise. The zero fingerprint stands for
 // none and matches nothing.
 type fingerprint uint64
 
-// Fingerprints have the lowest bit set, or are absence; five bits above these
+// Fingerprints have the lowest bit set, or are absence; six bits above these
 // two are never set (see waitCell).
 const (
 	presence fingerprint = 1
@@ -43,7 +43,7 @@ func (c content) fingerprint(seed maphash.Seed) fingerprint {
 	if !c.present {
 		return absence
 	}
-	return fingerprint(maphash.Bytes(seed, c.value))&^127 | presence
+	return fingerprint(maphash.Bytes(seed, c.value))&^255 | presence
 }
 
 // verdict is what settling a key asks for.

@@ -212,6 +212,10 @@ func (n *Node) mapStatus(b *boundMap, refused string) MapStatus {
 		s.Error = refused
 	case b.gone != nil:
 		s.Error = b.gone.Error()
+	case b.alone != nil:
+		s.Error = b.alone.Error()
+	case n.captureError != nil && b.kernel != nil:
+		s.Error = n.captureError.Error()
 	case len(b.futures) > 0:
 		s.Error = b.futures.sentence(n.wall(n.kernel.Now()), n.config.MaxClockSkew)
 	case reason != nil:
@@ -232,7 +236,11 @@ func (n *Node) Ready(ctx context.Context) (bool, []string) {
 	var late []string
 	if err := n.call(ctx, func() {
 		for _, b := range n.maps {
-			if b.boundLate && b.imported && !b.late {
+			switch {
+			case !b.boundLate || !b.imported || b.alone != nil: // that is told below
+			case b.late:
+				reasons = append(reasons, fmt.Sprintf("map %s: it came late: the cluster is yet to be told of it", b.Name))
+			default:
 				late = append(late, b.Name)
 			}
 		}

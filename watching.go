@@ -51,7 +51,10 @@ func (n *Node) watched(w mapwatch.Watch, maps []*boundMap) {
 	n.batches = w.Batches()
 	told := make(map[string]bool)
 	for i, b := range maps {
-		b.index = i
+		b.index, b.watchedOnce = i, true
+		if b.since == unwatched {
+			b.since = n.kernel.Now() + closeness
+		}
 		mode, reason := w.Capture(i)
 		if b.scanInterval = n.config.ScanInterval; b.scanInterval == 0 {
 			if b.scanInterval = DefaultScanInterval; mode == mapwatch.ModeScan {
@@ -73,14 +76,16 @@ func (n *Node) watched(w mapwatch.Watch, maps []*boundMap) {
 
 // rewatch starts a Watch of the maps that have a kernel map, in place of the
 // one that there is. It is done some time after it returned; what the maps that
-// were watched before get meanwhile, a scan finds.
-func (n *Node) rewatch() {
-	if n.rewatching {
-		n.rewatchAt = n.kernel.Now() // again, after that
-		return
-	}
+// were watched before get meanwhile, a scan finds. No other one may be under way.
+func (n *Node) rewatch(ctx context.Context) {
 	n.rewatching, n.rewatchAt = true, 0
-	old, maps, before := n.watch, n.withKernel(), n.captures
+	old, maps := n.watch, n.withKernel()
+	var before []*boundMap
+	for _, b := range maps {
+		if b.watchedOnce {
+			before = append(before, b)
+		}
+	}
 	n.scans.Go(func() {
 		if old != nil {
 			if err := old.Close(); err != nil { // pins of a directory are for one Watch at a time
@@ -89,18 +94,18 @@ func (n *Node) rewatch() {
 		}
 		w, err := n.openWatch(maps)
 		lost := err
-		if err != nil && len(before) < len(maps) { // what came in addition may be to blame
+		if err != nil && 0 < len(before) && len(before) < len(maps) { // what came in addition may be to blame
 			w, err = n.openWatch(before)
 		}
-		if called := n.call(context.Background(), func() { n.rewatched(w, maps, lost, err) }); called != nil && w != nil {
+		if called := n.call(context.Background(), func() { n.rewatched(ctx, w, maps, before, lost, err) }); called != nil && w != nil {
 			w.Close()
 		}
 	})
 }
 
 // rewatched takes what became of rewatch: w of all maps; or, because of lost, of
-// those that were watched before; or none because of err.
-func (n *Node) rewatched(w mapwatch.Watch, maps []*boundMap, lost, err error) {
+// those before, which a Watch had already; or none because of err.
+func (n *Node) rewatched(ctx context.Context, w mapwatch.Watch, maps, before []*boundMap, lost, err error) {
 	n.rewatching = false
 	now := n.kernel.Now()
 	if n.batches != nil { // of the old Watch, which is closed
@@ -115,37 +120,39 @@ func (n *Node) rewatched(w mapwatch.Watch, maps []*boundMap, lost, err error) {
 	}
 	if lost != nil {
 		n.log.Error("capture is in trouble", "error", lost)
-		before := n.captures
-		for _, b := range maps {
-			if b.index < 0 && err == nil { // not among those before
-				b.forsake(lost, now+int64(time.Minute))
-			}
-		}
-		maps = before
 	}
-	if err != nil {
+	if err != nil { // none of them may be to blame: each stays
 		n.rewatchAt = now + int64(watchAgain)
 		n.captureError = err
 		n.watched(nil, nil)
 		return
+	}
+	if lost != nil {
+		for _, b := range maps {
+			if !b.watchedOnce {
+				b.forsake(lost, now+int64(time.Minute))
+			}
+		}
+		maps = before
 	}
 	n.captureError = nil
 	n.watched(w, maps)
 	for _, b := range maps {
 		b.rescan = true // nobody saw what was changed meanwhile
 	}
+	n.bindDue(ctx) // before anything is believed of maps that were replaced meanwhile
 }
 
 // forsake gives back a kernel map that cannot be captured as it was asked for.
 func (b *boundMap) forsake(why error, until int64) {
 	b.gone = errors.Join(why, b.kernel.Close())
-	b.kernel, b.notBefore = nil, until
+	b.kernel, b.unbound, b.notBefore = nil, true, until
 }
 
 // rewatchDue tries again what did not work.
-func (n *Node) rewatchDue() {
-	if n.rewatchAt != 0 && n.kernel.Now() >= n.rewatchAt && !n.rewatching {
-		n.rewatch()
+func (n *Node) rewatchDue(ctx context.Context) {
+	if !n.rewatching && n.rewatchAt != 0 && n.kernel.Now() >= n.rewatchAt {
+		n.rewatch(ctx)
 	}
 }
 
