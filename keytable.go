@@ -34,6 +34,7 @@ type recent struct {
 	since                int64       // from when on the kernel held the store's entry
 	captured             int64       // the latest record
 	cpu                  uint32      // of that record
+	deleted              bool        // that record was a delete
 }
 
 // active is when something last happened to the key; 0 if that is long ago.

@@ -33,6 +33,7 @@ type mirror struct {
 	updates  bool // local updates count as changes
 	deletes  bool // local deletes count as changes
 	unbound  bool // there is no kernel map
+	touches  bool // records of updates have no values: deletes are not to be believed before later updates are
 	evicts   bool // the kernel's map lets go of keys to make room (LRU), which is a local matter
 	counters counters
 
@@ -110,6 +111,9 @@ func (m *mirror) record(c mapwatch.Change, wall, now int64) (crdt.Slot, bool) {
 	case c.Kind == mapwatch.Touched:
 		m.touch(c.Key, c.Captured, now)
 		return 0, false
+	case c.Kind == mapwatch.Deleted && m.touches:
+		m.touch(c.Key, c.Captured, now).deleted = true
+		return 0, false
 	case c.Kind == mapwatch.Evicted:
 		m.counters.Evicted++
 		if m.evicts {
@@ -156,12 +160,13 @@ func (m *mirror) record(c mapwatch.Change, wall, now int64) (crdt.Slot, bool) {
 		r.base != 0 && r.base != got.fingerprint(m.seed) ||
 		r.applyEnd != 0 && c.Captured <= r.applyEnd+closeness ||
 		r.captured != 0 && r.cpu != c.CPU && c.Captured-r.captured < closeness
+	deleted := !got.present || r.deleted && c.Captured-r.captured < closeness
 	if won {
 		m.counters.Local++
 		r.since = c.Captured
 	}
 	if c.Captured >= r.captured {
-		r.captured, r.cpu = c.Captured, c.CPU
+		r.captured, r.cpu, r.deleted = c.Captured, c.CPU, !got.present
 	}
 	if won {
 		m.keys.held(slot)
@@ -171,7 +176,7 @@ func (m *mirror) record(c mapwatch.Change, wall, now int64) (crdt.Slot, bool) {
 	}
 	m.restart(c.Key, now)
 	if doubt {
-		m.unsettle(c.Key, now)
+		m.unsettle(c.Key, now).deleted = deleted
 	}
 	return slot, won
 }

@@ -25,7 +25,7 @@ func (m *mirror) evicted(c mapwatch.Change, now int64) {
 	near := r.captured != 0 && r.cpu != c.CPU && c.Captured-r.captured < closeness ||
 		r.applyEnd != 0 && c.Captured <= r.applyEnd+closeness
 	if e.Deleted || m.keys.waits(slot) || c.Captured < r.since || near {
-		m.unsettle(c.Key, now)
+		m.unsettle(c.Key, now).evicted = true
 		return
 	}
 	m.evict(slot)
@@ -57,7 +57,7 @@ func (m *mirror) explainAbsence(slot crdt.Slot, u *unsettled, v verdict) verdict
 	switch {
 	case m.keys.is(slot, flagEvicted):
 		return verdictInSync
-	case u.drained:
+	case v == verdictWrite, u.drained, u.deleted && !u.evicted:
 		return v
 	case m.keys.waits(slot):
 		return verdictWrite

@@ -16,7 +16,7 @@ func stories() []story {
 			for lost := -1; lost < 3; lost++ {
 				for _, first := range []string{"old", "now", "ahead"} {
 					for _, second := range []string{"now", "ahead"} {
-						for _, kind := range []string{"values", "local delete", "remote delete", "refusal", "touched", "repeat", "evict", "evict touched", "evict and delete"} {
+						for _, kind := range []string{"values", "local delete", "remote delete", "refusal", "touched", "repeat", "evict", "evict touched", "evict and delete", "evict never"} {
 							if (kind == "refusal" || kind == "repeat") && lost >= 0 || kind == "touched" && lost > 0 ||
 								strings.HasPrefix(kind, "evict") && (first != "now" || lost != -1 && lost != 1) ||
 								kind != "evict" && strings.HasPrefix(kind, "evict") && lost >= 0 {
@@ -40,6 +40,8 @@ func stories() []story {
 								s.writes[1], s.evicts, s.touched = gone, 1, true
 							case "evict and delete":
 								s.writes[1], s.writes[2], s.evicts = gone, gone, 1
+							case "evict never": // on a map that could
+								s.writes[1], s.evicts = gone, len(s.writes)
 							case "repeat": // what a remote entry says as well
 								s.writes[1] = value("r0")
 							}

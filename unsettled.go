@@ -37,6 +37,8 @@ type unsettled struct {
 	queued   bool     // in mirror.looks
 	scan     bool     // a scan asked for the look
 	drained  bool     // and many keys had been deleted at once before that
+	deleted  bool     // a record said so, which others came close to
+	evicted  bool     // a record said so
 }
 
 // lookQueue has the unsettled keys that wait for a look, the earliest first
@@ -78,6 +80,7 @@ func (m *mirror) restart(key []byte, now int64) {
 	}
 	if u := m.unsettled[string(key)]; u != nil {
 		u.first, u.stamps, u.vain = nil, 0, 0
+		u.deleted, u.evicted = false, false
 		m.lookAfter(string(key), u, now+settleDelay)
 	}
 }
@@ -97,10 +100,11 @@ func (m *mirror) unsettle(key []byte, now int64) *unsettled {
 // touch asks for a look at key because a record without a value named it.
 // Unlike a record with a value it does not restart the looks: a key that is
 // touched without end would never be read.
-func (m *mirror) touch(key []byte, captured, now int64) {
+func (m *mirror) touch(key []byte, captured, now int64) *unsettled {
 	u := m.unsettle(key, now)
 	u.touched = max(u.touched, captured)
 	u.again = u.look != nil
+	return u
 }
 
 // dueLooks returns at most limit keys that are to be looked at now. Each must
@@ -225,7 +229,7 @@ func (m *mirror) settleKey(key string, u *unsettled, now int64, wall func(int64)
 	}
 	delete(m.unsettled, key)
 	if u.again {
-		m.touch([]byte(key), u.touched, now)
+		m.touch([]byte(key), u.touched, now).deleted = u.deleted
 	}
 	switch v {
 	case verdictWrite:
@@ -280,6 +284,6 @@ func (m *mirror) stampMissed(key []byte, u *unsettled, now int64, wall func(int6
 	}
 	m.keys.held(slot)
 	r := m.keys.remember(slot, now)
-	r.since, r.captured = captured, captured
+	r.since, r.captured, r.deleted = captured, captured, !u.look.present
 	return slot, true
 }

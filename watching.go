@@ -56,6 +56,7 @@ func (n *Node) watched(w mapwatch.Watch, maps []*boundMap) {
 			b.since = n.kernel.Now() + closeness
 		}
 		mode, reason := w.Capture(i)
+		b.touches = mode == mapwatch.ModeFentry
 		if b.scanInterval = n.config.ScanInterval; b.scanInterval == 0 {
 			if b.scanInterval = DefaultScanInterval; mode == mapwatch.ModeScan {
 				b.scanInterval = scanOnlyInterval

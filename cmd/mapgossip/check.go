@@ -25,6 +25,7 @@ func check(ctx context.Context, o agentOptions, stdout io.Writer) error {
 	row := func(label, text string) { rows = append(rows, []string{label, text}) }
 
 	var faults []error
+	waiting := 0 // maps that are not there
 	seen, err := checkNode(c)
 	if err != nil {
 		faults = append(faults, err)
@@ -33,7 +34,8 @@ func check(ctx context.Context, o agentOptions, stdout io.Writer) error {
 		if shape, ok := seen.maps[m.Target]; ok {
 			row("map", fmt.Sprintf("%s: %s (%s)", m.Name, m.Target, shapeText(shape)))
 		} else if err == nil {
-			row("map", fmt.Sprintf("%s: %v; the agent would wait for it", m.Name, seen.missing[m.Target]))
+			row("map", fmt.Sprintf("%s: the agent would wait for it: %v", m.Name, seen.missing[m.Target]))
+			waiting++
 		}
 	}
 	for _, how := range seen.captures {
@@ -72,10 +74,13 @@ func check(ctx context.Context, o agentOptions, stdout io.Writer) error {
 		listener.Close()
 		row("http", o.http.String()+": free")
 	}
-	if len(faults) == 0 {
-		row("result", "ready to run; nothing was sent, nothing was changed")
-	} else {
+	switch {
+	case len(faults) > 0:
 		row("result", "the agent would not start: see the errors")
+	case waiting > 0:
+		row("result", fmt.Sprintf("the agent would start, and wait for %d of %d maps; nothing was sent, nothing was changed", waiting, len(c.Maps)))
+	default:
+		row("result", "ready to run; nothing was sent, nothing was changed")
 	}
 	rows.write(stdout, "")
 	return errors.Join(faults...)

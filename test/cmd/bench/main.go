@@ -25,6 +25,8 @@ const (
 	role        = "MAPGOSSIP_BENCH_ROLE"
 	roleTable   = "table"
 	roleProcess = "process"
+	roleHooks   = "hooks" // measures hooks and prints what it found
+	roleBare    = "bare"  // the same without attaching any
 )
 
 // timeout bounds the whole run: something hangs.
@@ -80,8 +82,11 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
-	if os.Getenv(role) == roleProcess {
+	switch os.Getenv(role) {
+	case roleProcess:
 		return serve(os.Stdin, os.Stdout)
+	case roleHooks, roleBare:
+		return serveHooks(out, os.Getenv(role) == roleBare)
 	}
 	o, err := parse(args)
 	if err != nil {

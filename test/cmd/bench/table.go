@@ -39,6 +39,7 @@ func rows() []row {
 		{"idle", idleRow},
 		{"merge", mergeRow},
 		{"members", membersRow},
+		{"hooks", hooksRow},
 	}
 }
 
