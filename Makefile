@@ -11,7 +11,7 @@ NO_SKIP ?= 1
 # The tools that make the BPF objects, one major: other ones make other bytes.
 CLANG := clang-14
 
-.PHONY: help build generate demo test test-unit test-explore test-lab test-e2e chaos check lint generated tidy bench bench-parts
+.PHONY: help build generate demo test test-unit test-explore test-lab test-e2e test-kernels test-kernels-check chaos check lint generated tidy bench bench-parts
 
 help: ## this page
 	@echo 'mapgossip keeps eBPF maps the same on any number of hosts.'
@@ -43,19 +43,27 @@ test-lab: # the emulated machines themselves
 test-e2e: # agents on several hosts, trampolines and packets
 	$(GO) test -count=1 -timeout 20m -tags e2e ./test
 
+KERNELS ?= 5.10 6.1 6.12 6.18 newest
+test-kernels: ## KERNELS="5.10 6.1 6.12 6.18 newest": every way to change every type of map, races, losses and mapwatch's tests on each, by each kind of preemption; makes the README's table (10 to 20 minutes a kernel)
+	$(GO) run ./test/cmd/kernels -kernels "$(KERNELS)"
+
+test-kernels-check: # these kernels do what the table says, and pass the tests
+	$(GO) run ./test/cmd/kernels -check -preempt none -kernels "$(KERNELS)"
+
 SEEDS ?= 1000
 chaos: ## SEEDS=1000 stories of members that come, go, crash, part and drift; stops at the first that goes wrong and prints it
 	MAPGOSSIP_CHAOS=$(SEEDS) $(GO) test -count=1 -timeout 12h -run '^TestChaos$$' .
 
-check: lint tidy generated test ## what CI runs: formatting, vet, generated files, tests, each benchmark once, a small table of figures, the demo
+check: lint tidy generated test ## what CI runs: formatting, vet, generated files, tests, each benchmark once, a small table of figures, two kernels, the demo
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
 	$(GO) run ./test/cmd/bench -entries 50000 -run '^(pipe|agents|hot|exchange|join|load|differ|members)$$'
+	$(MAKE) test-kernels-check KERNELS='6.1 6.18'
 	$(MAKE) demo
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags guest ./mapwatch/...
+	$(GO) vet -tags guest . ./mapwatch/...
 	$(GO) vet -tags lab ./test/lab/... ./test/cmd/labrun
 	$(GO) vet -tags e2e ./test
 
@@ -69,10 +77,10 @@ generate: ## make the BPF objects and their Go loaders again, from bpf/
 	if [ -n "$${missing:-}" ]; then \
 		echo "installing$$missing: needed to make BPF objects from C"; \
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
-	$(GO) generate ./mapwatch ./test/stage
+	$(GO) generate ./mapwatch ./test/stage ./test/ways
 
 generated: generate # what is committed is what the sources give
-	@changed=$$(git status --porcelain -- mapwatch test/stage); test -z "$$changed" || { echo "generated files differ:"; echo "$$changed"; exit 1; }
+	@changed=$$(git status --porcelain -- mapwatch test/stage test/ways/ways_bpfel*); test -z "$$changed" || { echo "generated files differ:"; echo "$$changed"; exit 1; }
 
 bench: ## a table of figures, each beside a yardstick measured in the same run (as root, Linux 6.16)
 	$(GO) run ./test/cmd/bench

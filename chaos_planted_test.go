@@ -38,7 +38,7 @@ var chaosPlants = []chaosPlant{
 	{
 		name: "what a map held at the start is stamped as new",
 		file: "mirror_scan.go",
-		old:  "Version: crdt.Version{Time: m.found, Member: m.member}})",
+		old:  "Version: crdt.Version{Time: m.foundTime(), Member: m.member}})",
 		new:  "Version: crdt.Version{Time: m.clock.Stamp(1e9*946684800+now, crdt.Timestamp{}), Member: m.member}})",
 	},
 	{

@@ -66,10 +66,9 @@ func testPrograms(ctx context.Context, folder string) (map[string]string, error)
 	}
 	files := make(map[string]string)
 	for name, build := range map[string][]string{
-		"mapwatch.test": {"/mapwatch", "test", "-tags", "guest"},
-		"e2e.test":      {"/test", "test", "-tags", "e2e"},
-		"demo":          {"/test/cmd/demo"},
-		"labinit":       {"/test/cmd/labinit"},
+		"e2e.test": {"/test", "test", "-tags", "e2e"},
+		"demo":     {"/test/cmd/demo"},
+		"labinit":  {"/test/cmd/labinit"},
 	} {
 		fmt.Fprintf(os.Stderr, "building %s\n", name)
 		binary := filepath.Join(folder, name)
