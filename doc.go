@@ -101,7 +101,8 @@
 //
 // HAZARD: what is written to a map in the second or so between its replacement and
 // its being bound counts as put there by the loader: it loses to what is known of
-// the key. What was written to the old map in that time and not captured is lost.
+// the key. What was written to the old map in that time and not captured is lost;
+// what was deleted in it by then is deleted everywhere.
 //
 // HAZARD: a member that was given up on, and then is back, can bring back what it
 // wrote in the last half minute before it was lost and others deleted since: they

@@ -18,13 +18,14 @@
 //
 // # What it needs
 //
-// Linux 5.6 to scan (batch lookup; tries also without), 5.12 to capture by hooks.
+// Linux 5.6 to scan (batch lookup; tries also without), 5.10 to capture by hooks.
 // Tries want a kernel with the fix of trie_get_next_key in 6.13 and in stable ones
-// of 2025; Open refuses them otherwise. A pin path can be
-// opened by whoever may read and write the file, with CAP_BPF where the kernel
-// wants it; the hooks want CAP_BPF and CAP_PERFMON, pinned ones (Options.Pins) a
-// directory of a BPF file system that is ours to write. To find maps by id: or
-// name: the kernel wants CAP_SYS_ADMIN.
+// of 2025; Open refuses them otherwise. A pin path can be opened by whoever may
+// read and write the file, with CAP_BPF where the kernel wants it; the hooks want
+// CAP_BPF and CAP_PERFMON (before 5.12 CAP_SYSLOG, and CAP_SYS_RESOURCE where
+// RLIMIT_MEMLOCK is low), pinned ones (Options.Pins) a directory of a BPF file
+// system that is ours to write. To find maps by id: or name: the kernel wants
+// CAP_SYS_ADMIN.
 //
 // # Assumptions that can fail
 //
