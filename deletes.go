@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mapgossip/mapgossip/crdt"
@@ -36,8 +37,8 @@ func tombstoneLimit(maxEntries int) int { return max(64<<10, 2*maxEntries) }
 // tend keeps up what the members know of each other's progress, and lets go of
 // tombstones that all of them have.
 func (n *Node) tend() {
-	n.barrier()                   // else an idle host would never promise anything
-	if len(n.withKernel()) == 0 { // nor one that has nothing to change
+	n.barrier()                                                                          // else an idle host would never promise anything
+	if !slices.ContainsFunc(n.maps, func(b *boundMap) bool { return b.kernel != nil }) { // nor one that has nothing to change
 		n.upto = n.kernel.Now()
 	}
 	wall, boot := n.wall(n.kernel.Now()), n.kernel.Now()

@@ -48,7 +48,7 @@ func (n *Node) journal(b *boundMap, slots []crdt.Slot) {
 // Before a map's first scan is done nobody knows: the run before may have ended
 // during an apply.
 func (n *Node) settled() {
-	for _, b := range n.withKernel() {
+	for b := range n.withKernel() {
 		if !b.imported {
 			return
 		}
@@ -92,7 +92,7 @@ func (n *Node) keep(ctx context.Context) {
 		pause = repairInterval
 	}
 	due := k.tried.IsZero() || now.Sub(k.tried) >= pause || now.Before(k.tried)
-	for _, b := range n.withKernel() {
+	for b := range n.withKernel() {
 		due = due && b.imported
 	}
 	if due && !k.snapping && k.dir.Due() {
@@ -188,7 +188,7 @@ func (n *Node) takeRest() {
 	if n.disk == nil || n.config.CapturePins == "" || n.cluster == nil {
 		return
 	}
-	for _, b := range n.withKernel() {
+	for b := range n.withKernel() {
 		if !b.imported {
 			return
 		}

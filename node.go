@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -165,11 +166,11 @@ func New(config Config) (_ *Node, err error) {
 	if err := n.openState(); err != nil {
 		return nil, err
 	}
-	w, err := n.openWatch(n.withKernel())
+	w, err := n.openWatch(slices.Collect(n.withKernel()))
 	if err != nil {
 		return nil, err
 	}
-	n.watched(w, n.withKernel())
+	n.watched(w, slices.Collect(n.withKernel()))
 	if n.cluster, err = gossip.Open(n.gossipConfig(), replica{n}); err != nil {
 		return nil, err
 	}
@@ -263,7 +264,7 @@ func (n *Node) flush(ctx context.Context) error {
 	}
 	var due []*boundMap
 	if err := n.call(ctx, func() {
-		for _, b := range n.withKernel() {
+		for b := range n.withKernel() {
 			mode, _ := n.capture(b)
 			if b.imported && (b.rescan || b.searching || mode != mapwatch.ModeFexit && mode != mapwatch.ModeFentry) {
 				due = append(due, b)
@@ -314,7 +315,7 @@ func (n *Node) Close() error {
 			n.takeRest()
 		}
 		errs = append(errs, n.closeState())
-		for _, b := range n.withKernel() {
+		for b := range n.withKernel() {
 			errs = append(errs, b.kernel.Close())
 		}
 		if n.owned {

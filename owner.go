@@ -120,7 +120,7 @@ func (n *Node) spread(b *boundMap, slots []crdt.Slot, from string) {
 // the moment; captured then decides.
 func (n *Node) look() {
 	looked := false
-	for _, b := range n.withKernel() {
+	for b := range n.withKernel() {
 		now := n.kernel.Now()
 		for _, key := range b.dueLooks(lookLimit, now) {
 			at := n.kernel.Now()
@@ -163,7 +163,7 @@ func (n *Node) lookTwice(b *boundMap, key []byte) (content, bool) {
 
 // writeDue applies what merges and settling made due.
 func (n *Node) writeDue() {
-	for _, b := range n.withKernel() {
+	for b := range n.withKernel() {
 		for b.ready.len() > 0 {
 			ops, slots := b.takeWrites(applyLimit)
 			if len(ops) == 0 {

@@ -3,6 +3,7 @@ package mapgossip
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/mapgossip/mapgossip/mapwatch"
@@ -135,7 +136,7 @@ func rest(ctx context.Context, d time.Duration) error {
 // since.
 func (n *Node) importMaps(ctx context.Context) error {
 	var maps []*boundMap
-	if err := n.call(ctx, func() { maps = n.withKernel() }); err != nil {
+	if err := n.call(ctx, func() { maps = slices.Collect(n.withKernel()) }); err != nil {
 		return err
 	}
 	for _, b := range maps {

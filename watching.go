@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/mapgossip/mapgossip/mapwatch"
@@ -29,14 +32,15 @@ func (n *Node) openWatch(maps []*boundMap) (mapwatch.Watch, error) {
 	return w, nil
 }
 
-// withKernel lists the maps that have a kernel map.
-func (n *Node) withKernel() (maps []*boundMap) {
-	for _, b := range n.maps {
-		if b.kernel != nil {
-			maps = append(maps, b)
+// withKernel are the maps that have a kernel map.
+func (n *Node) withKernel() iter.Seq[*boundMap] {
+	return func(yield func(*boundMap) bool) {
+		for _, b := range n.maps {
+			if b.kernel != nil && !yield(b) {
+				return
+			}
 		}
 	}
-	return maps
 }
 
 // watched makes w, of these maps, the Watch of the Node.
@@ -49,7 +53,7 @@ func (n *Node) watched(w mapwatch.Watch, maps []*boundMap) {
 		return
 	}
 	n.batches = w.Batches()
-	told := make(map[string]bool)
+	named := make(map[string][]string) // the maps that are captured in one way
 	for i, b := range maps {
 		b.index, b.watchedOnce = i, true
 		if b.since == unwatched {
@@ -62,15 +66,20 @@ func (n *Node) watched(w mapwatch.Watch, maps []*boundMap) {
 				b.scanInterval = scanOnlyInterval
 			}
 		}
-		what := fmt.Sprint(mode, b.scanInterval, reason)
-		if told[what] {
+		how := fmt.Sprint(mode, b.scanInterval, reason)
+		named[how] = append(named[how], b.Name)
+	}
+	for i, b := range maps {
+		mode, reason := w.Capture(i)
+		how := fmt.Sprint(mode, b.scanInterval, reason)
+		if named[how][0] != b.Name {
 			continue
 		}
-		told[what] = true
+		log := n.log.With("maps", strings.Join(named[how], ","), "scan_interval", b.scanInterval)
 		if reason != "" {
-			n.log.Warn("capture by "+string(mode), "map", b.Name, "scan_interval", b.scanInterval, "why", reason)
+			log.Warn("capture by "+string(mode), "why", reason)
 		} else {
-			n.log.Info("capture by "+string(mode), "map", b.Name, "scan_interval", b.scanInterval)
+			log.Info("capture by " + string(mode))
 		}
 	}
 }
@@ -80,7 +89,7 @@ func (n *Node) watched(w mapwatch.Watch, maps []*boundMap) {
 // were watched before get meanwhile, a scan finds. No other one may be under way.
 func (n *Node) rewatch(ctx context.Context) {
 	n.rewatching, n.rewatchAt = true, 0
-	old, maps := n.watch, n.withKernel()
+	old, maps := n.watch, slices.Collect(n.withKernel())
 	var before []*boundMap
 	for _, b := range maps {
 		if b.watchedOnce {

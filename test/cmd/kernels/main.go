@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -33,6 +34,9 @@ const (
 	module = "github.com/mapgossip/mapgossip"
 	root   = "." // of the module
 )
+
+// together is how many guests run at a time: each keeps a core busy, now and then two.
+const together = 2
 
 // series that the tables have, and kinds of preemption that are tried.
 const (
@@ -59,24 +63,28 @@ func run(ctx context.Context) error {
 	if err := b.build(ctx); err != nil {
 		return err
 	}
-	var faults []error
-	for _, s := range strings.Fields(*series) {
-		report, err := b.kernel(ctx, s)
-		if err != nil {
-			faults = append(faults, fmt.Errorf("kernel %s: %w", s, err))
-		}
-		switch {
-		case len(report.Cells) == 0:
-			continue
-		case *check:
-			err = compare(report)
-		default:
-			err = report.Write(root)
-		}
-		if err != nil {
-			faults = append(faults, fmt.Errorf("kernel %s: %w", s, err))
-		}
+	all := strings.Fields(*series)
+	faults := make([]error, len(all))
+	var group sync.WaitGroup
+	slots := make(chan struct{}, together)
+	for i, s := range all {
+		group.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			report, err := b.kernel(ctx, s)
+			switch {
+			case len(report.Cells) == 0:
+			case *check:
+				err = errors.Join(err, compare(report))
+			default:
+				err = errors.Join(err, report.Write(root))
+			}
+			if err != nil {
+				faults[i] = fmt.Errorf("kernel %s: %w", s, err)
+			}
+		})
 	}
+	group.Wait()
 	if !*check {
 		faults = append(faults, ways.WriteTables(root))
 	} else if outdated, err := ways.Outdated(root); err != nil || len(outdated) > 0 {
