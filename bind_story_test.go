@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -56,14 +57,16 @@ func TestKilledWhileBinding(t *testing.T) {
 // with the network, keys that another member wrote once and nobody deleted are
 // there in the end, all are equal, and no value is one that nobody wrote there.
 func TestBindingStories(t *testing.T) {
-	for seed := range uint64(storySeeds) {
+	seeds := 9 / fewer
+	if os.Getenv(exhaustive) != "" {
+		seeds = 60
+	}
+	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { bindingStory(t, seed) })
 		})
 	}
 }
-
-const storySeeds = 30
 
 func bindingStory(t *testing.T, seed uint64) {
 	dice := rand.New(rand.NewPCG(seed, 5))
