@@ -21,7 +21,7 @@
 /* The element to change: arrays take the first half of the key. */
 const volatile __u64 key;
 const volatile __u64 number;
-const volatile __u32 process; /* whose system calls the tracing programs answer */
+const volatile __u32 thread; /* whose system calls the tracing programs answer */
 
 volatile __u32 armed;
 volatile __u32 done;
@@ -95,9 +95,14 @@ static __always_inline int disarm(void)
 	return 1;
 }
 
-/* Before Linux 6.4 these functions return an int, and the upper half of r0 is zero. */
+/*
+ * Before Linux 6.4 these functions return an int, and the upper half of r0 is
+ * zero. Two CPUs may both find the program armed: the first one's result counts.
+ */
 static __always_inline void tell(__s64 ret)
 {
+	if (done)
+		return;
 	result = (__s32)ret;
 	done = 1;
 }
@@ -244,7 +249,7 @@ int timer_delete(struct xdp_md *ctx)
 
 static __always_inline int ours(void)
 {
-	return (__u32)(bpf_get_current_pid_tgid() >> 32) == process && disarm();
+	return (__u32)bpf_get_current_pid_tgid() == thread && disarm();
 }
 
 SEC("raw_tp/sys_enter")

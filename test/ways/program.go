@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -24,7 +23,8 @@ type program struct {
 }
 
 // loadProgram loads the program that changes m at the key, to the number. What
-// the verifier says is in the error.
+// the verifier says is in the error. A tracing program answers system calls of the
+// calling thread, to which the goroutine must be locked.
 func loadProgram(name string, m *ebpf.Map, key uint64, number int) (*program, error) {
 	spec, err := loadWays()
 	if err != nil {
@@ -33,7 +33,7 @@ func loadProgram(name string, m *ebpf.Map, key uint64, number int) (*program, er
 	for _, set := range []struct {
 		name  string
 		value any
-	}{{waysVarKey, key}, {waysVarNumber, uint64(number)}, {waysVarProcess, uint32(os.Getpid())}} {
+	}{{waysVarKey, key}, {waysVarNumber, uint64(number)}, {waysVarThread, uint32(unix.Gettid())}} {
 		if err := spec.Variables[set.name].Set(set.value); err != nil {
 			return nil, fmt.Errorf("set %s: %w", set.name, err)
 		}
@@ -134,7 +134,7 @@ func (p *program) onPacket() (err error) {
 	})
 }
 
-// onTrace runs it where this process enters a system call.
+// onTrace runs it where this thread enters a system call.
 func (p *program) onTrace() (err error) {
 	attached, err := link.AttachRawTracepoint(link.RawTracepointOptions{Name: "sys_enter", Program: p.Program})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -186,6 +187,8 @@ func inTrace(name string) func(c *trial) error { return with(name, (*program).on
 
 func with(name string, run func(*program) error) func(c *trial) error {
 	return func(c *trial) error {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		p, err := loadProgram(name, c.m, c.Type.programKey(c.index()), c.number())
 		if err != nil {
 			return err

@@ -34,8 +34,8 @@ const (
 	waysVarDone         = "done"
 	waysVarKey          = "key"
 	waysVarNumber       = "number"
-	waysVarProcess      = "process"
 	waysVarResult       = "result"
+	waysVarThread       = "thread"
 )
 
 // loadWays returns the embedded CollectionSpec for ways.
@@ -106,12 +106,12 @@ type waysMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type waysVariableSpecs struct {
-	Armed   *ebpf.VariableSpec `ebpf:"armed"`
-	Done    *ebpf.VariableSpec `ebpf:"done"`
-	Key     *ebpf.VariableSpec `ebpf:"key"`
-	Number  *ebpf.VariableSpec `ebpf:"number"`
-	Process *ebpf.VariableSpec `ebpf:"process"`
-	Result  *ebpf.VariableSpec `ebpf:"result"`
+	Armed  *ebpf.VariableSpec `ebpf:"armed"`
+	Done   *ebpf.VariableSpec `ebpf:"done"`
+	Key    *ebpf.VariableSpec `ebpf:"key"`
+	Number *ebpf.VariableSpec `ebpf:"number"`
+	Result *ebpf.VariableSpec `ebpf:"result"`
+	Thread *ebpf.VariableSpec `ebpf:"thread"`
 }
 
 // waysObjects contains all objects after they have been loaded into the kernel.
@@ -155,12 +155,12 @@ func (m *waysMaps) Close() error {
 //
 // It can be passed to loadWaysObjects or ebpf.CollectionSpec.LoadAndAssign.
 type waysVariables struct {
-	Armed   *ebpf.Variable `ebpf:"armed"`
-	Done    *ebpf.Variable `ebpf:"done"`
-	Key     *ebpf.Variable `ebpf:"key"`
-	Number  *ebpf.Variable `ebpf:"number"`
-	Process *ebpf.Variable `ebpf:"process"`
-	Result  *ebpf.Variable `ebpf:"result"`
+	Armed  *ebpf.Variable `ebpf:"armed"`
+	Done   *ebpf.Variable `ebpf:"done"`
+	Key    *ebpf.Variable `ebpf:"key"`
+	Number *ebpf.Variable `ebpf:"number"`
+	Result *ebpf.Variable `ebpf:"result"`
+	Thread *ebpf.Variable `ebpf:"thread"`
 }
 
 // waysPrograms contains all programs after they have been loaded into the kernel.

@@ -23,6 +23,8 @@ const (
 	// boots is how often a guest is started that goes down while it boots: emulated
 	// kernels do, now and then.
 	boots = 3
+	// waysLimit is some times what it takes on two busy cores.
+	waysLimit = 10 * time.Minute
 )
 
 // bench runs programs in guests.
@@ -102,8 +104,10 @@ func (b *bench) guest(ctx context.Context, series, preempt string) (release stri
 	release = h.Kernel()
 
 	began := time.Now()
+	limited, cancel := context.WithTimeout(ctx, waysLimit)
+	defer cancel()
 	var out, talk bytes.Buffer
-	c := h.Command(ctx, "ways")
+	c := h.Command(limited, "ways")
 	c.Stdout, c.Stderr = &out, &talk
 	failed := c.Run()
 	cells, err = ways.ReadCells(&out)
