@@ -15,8 +15,10 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/cilium/ebpf/rlimit"
 
@@ -39,10 +41,13 @@ const separator = ";"
 func run(ctx context.Context) error {
 	folder := flag.String("pins", "/sys/fs/bpf/ways", "directory of a bpffs for maps")
 	types := flag.String("types", "", "names of types, divided by "+separator+" (default: all)")
+	limit := flag.Duration("limit", 8*time.Minute, "`time` after which it gives up, and prints what every goroutine does")
 	names := flag.String("ways", "", "names of ways, divided by "+separator+" (default: all)")
 	level := slog.LevelError
 	flag.TextVar(&level, "log", level, "level of what the members log to standard error")
 	flag.Parse()
+	debug.SetTraceback("all")
+	time.AfterFunc(*limit, func() { panic(fmt.Sprintf("not done after %v", *limit)) })
 	options := ways.Options{
 		Folder: *folder,
 		Log:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
