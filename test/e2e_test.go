@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -115,6 +116,7 @@ type agent struct {
 	log    *stage.Log
 	told   sync.Once
 	killed bool
+	dumped bool
 }
 
 // startAgent starts one with the given arguments; it is stopped when t ends,
@@ -174,12 +176,29 @@ func (a *agent) stop(t *testing.T) {
 
 // get asks the agent's HTTP endpoint.
 func (a *agent) get(path string, into any) (int, error) {
-	response, err := a.host.HTTPClient().Get("http://127.0.0.1:7947" + path)
+	client := a.host.HTTPClient()
+	client.Timeout = answerLimit
+	response, err := client.Get("http://127.0.0.1:7947" + path)
 	if err != nil {
-		return 0, err
+		return 0, a.silent(err)
 	}
 	defer response.Body.Close()
 	return response.StatusCode, json.NewDecoder(response.Body).Decode(into)
+}
+
+// answerLimit is longer than an agent ever needs to answer.
+const answerLimit = 20 * time.Second
+
+// silent makes an agent that does not answer say what it does, once.
+func (a *agent) silent(err error) error {
+	var timeout net.Error
+	if !errors.As(err, &timeout) || !timeout.Timeout() || a.dumped {
+		return err
+	}
+	a.dumped = true
+	out, quit := a.host.Do(context.Background(), "pkill", "-QUIT", "mapgossip")
+	time.Sleep(2 * time.Second)
+	return fmt.Errorf("%w; it is asked what it does (%s %v): %s", err, out, quit, a.log.String())
 }
 
 // eventually polls until done says so.

@@ -54,10 +54,7 @@ func guestCommand(p plan, image guestImage, kilohertz int) *exec.Cmd {
 		"panic=-1", "oops=panic", // a kernel that is broken ends QEMU at once (with -no-reboot)
 		"mitigations=off",     // emulated, they cost much and protect nothing
 		"random.trust_cpu=on", // getrandom(2) does not wait for entropy
-		// Without cx16, Linux 6.18 allocates what a bpf_timer needs from a slab that is
-		// debugged only (kmalloc_nolock in mm/slub.c).
-		"slub_debug=F,kmalloc-*",
-	}, p.bootLine(), p.settings)
+	}, p.bootLine(), p.Words, p.settings)
 	if kilohertz > 0 && p.Arch == "amd64" {
 		line = append(line, "tsc_early_khz="+strconv.Itoa(kilohertz))
 	}
