@@ -52,7 +52,7 @@ type HostConfig struct {
 	Arch     string // "amd64" or "arm64", as Go names them; default: this machine's. Others are guests only
 	CPUs     int    // guests only; default 2
 	MemoryMB int    // guests only; default 768
-	Words    []string // guests only: more for the kernel's command line
+	Words    string // guests only: more for the kernel's command line
 
 	// Preempt and Lockdown are guests only. New fails with ErrPreempt or ErrLockdown where the
 	// kernel does not do as it is told.

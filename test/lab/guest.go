@@ -54,7 +54,7 @@ func guestCommand(p plan, image guestImage, kilohertz int) *exec.Cmd {
 		"panic=-1", "oops=panic", // a kernel that is broken ends QEMU at once (with -no-reboot)
 		"mitigations=off",     // emulated, they cost much and protect nothing
 		"random.trust_cpu=on", // getrandom(2) does not wait for entropy
-	}, p.bootLine(), p.Words, p.settings)
+	}, p.bootLine(), strings.Fields(p.Words), p.settings)
 	if kilohertz > 0 && p.Arch == "amd64" {
 		line = append(line, "tsc_early_khz="+strconv.Itoa(kilohertz))
 	}

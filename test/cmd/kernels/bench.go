@@ -87,12 +87,12 @@ func (b *bench) kernel(ctx context.Context, series string) (ways.Report, error) 
 // guests lack, Linux 6.18 and later allocate what a bpf_timer needs from a slab
 // that is debugged only (kmalloc_nolock in mm/slub.c). That makes everything
 // slower, and guests hung with it.
-func words(series string) []string {
+func words(series string) string {
 	switch series {
 	case "5.10", "6.1", "6.12":
-		return nil
+		return ""
 	}
-	return []string{"slub_debug=F,kmalloc-*"}
+	return "slub_debug=F,kmalloc-*"
 }
 
 // guest boots one and runs the programs in it.
