@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -43,7 +44,7 @@ func writeStatus(w io.Writer, s mapgossip.Status, now time.Time) {
 		line("healthy", yesNo(s.Healthy))
 	}
 	more(told)
-	line("capture", s.Capture+because(s.CaptureReason))
+	line("capture", cmp.Or(s.Capture, "none: no map is there")+because(s.CaptureReason))
 	if missed := missedRuns(s.Maps); missed > 0 {
 		more([]string{fmt.Sprintf("the kernel skipped the hooks at %d changes since the start; scans found what changed", missed)})
 	}
