@@ -157,6 +157,9 @@ func (m *mirror) busy(slot crdt.Slot) bool {
 		m.keys.held(slot) // there is nothing to delete
 	}
 	if m.restored != nil {
+		if !m.restored.same && !m.unbound {
+			return true // the map may hold the key, as another one did
+		}
 		if _, doubtful := m.restored.keys[slot]; doubtful {
 			return true // only the first scan tells what the kernel has
 		}
