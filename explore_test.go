@@ -1,3 +1,5 @@
+// The worlds, their steps and their fingerprints change together: one file.
+
 package mapgossip
 
 import (

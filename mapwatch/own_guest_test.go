@@ -1,5 +1,8 @@
 //go:build guest
 
+// Every test here asks whose write it was, with the same writers in every context
+// and one account of all writes: it stays in one file.
+
 package mapwatch
 
 import (
