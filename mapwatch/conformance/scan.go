@@ -47,7 +47,9 @@ func scanPassesEachOnce(t *testing.T, s Subject) {
 }
 
 // scanUnderChurn deletes, inserts and overwrites during scans. Elements that
-// stay must be passed once, and every value must be one that its key had.
+// stay must be passed once, and every value must be one that its key had; in an
+// array, into which the kernel copies without a lock, it can be half of one and half
+// of the zeros around it.
 func scanUnderChurn(t *testing.T, s Subject) {
 	const scans = 10
 	keys := 12_000
@@ -98,8 +100,16 @@ func scanUnderChurn(t *testing.T, s Subject) {
 		}
 		for key, v := range got {
 			i := numbers[key]
-			if v != string(value(8, i)) {
-				t.Errorf("element %d came with the value %x", i, v)
+			want := value(8, i)
+			if s.mapType == mapwatch.TypeArray && !stays(i) {
+				for at := range want {
+					if v[at] == 0 {
+						want[at] = 0
+					}
+				}
+			}
+			if v != string(want) {
+				t.Errorf("element %d came with the value %x, want %x", i, v, want)
 			}
 		}
 	}
