@@ -100,6 +100,7 @@ type Status struct {
 	Unhealthy     []string     `json:"unhealthy"`
 	InSync        bool         `json:"in_sync"` // ready, every member that did not leave is alive, and was equal at the last exchange with it
 	Conflicts     []string     `json:"conflicts"`
+	Refused       []string     `json:"refused"`         // hosts whose packets and streams were refused within the last minute, and why; senders can be forged
 	StateError    string       `json:"state_error"`     // why nothing survives a restart although there is a state directory
 	ClockOffsetMS float64      `json:"clock_offset_ms"` // of this host's clock to the median of the other living members': above 0 it is ahead
 	Members       []Member     `json:"members"`
@@ -320,6 +321,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	s := Status{
 		Node: n.config.Node, Cluster: n.config.Cluster, Version: n.config.Version, Started: n.started,
 		Conflicts:     append([]string{}, n.cluster.Conflicts()...),
+		Refused:       n.cluster.RefusedSenders(),
 		StateError:    n.stateError(),
 		ClockOffsetMS: milliseconds(offset),
 		Members:       n.Members(), Maps: maps, Network: n.cluster.Stats(),

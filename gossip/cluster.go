@@ -55,20 +55,21 @@ type Cluster struct {
 	lookup    func(ctx context.Context, host string) ([]netip.Addr, error)
 	packet    int // bytes of a frame that fits one packet
 
-	life     sync.Mutex      // memberlist must not leave once it is shut down
-	ctx      context.Context // ends with Close
-	cancel   context.CancelFunc
-	wg       sync.WaitGroup
-	counters counters
-	seq      atomic.Uint64
-	columns  sync.Pool                      // of *columns
-	decoders sync.Pool                      // of *decoder
-	routes   atomic.Pointer[map[*Map]route] // nil: to be worked out; stored with mu held
-	serving  atomic.Int32                   // sessions begun by others
-	deferred atomic.Int32                   // exchanges put off in a row
-	running  atomic.Bool                    // frames are handled
-	leaving  atomic.Bool
-	ready    chan struct{} // closed once Ready is true
+	life           sync.Mutex      // memberlist must not leave once it is shut down
+	ctx            context.Context // ends with Close
+	cancel         context.CancelFunc
+	wg             sync.WaitGroup
+	counters       counters
+	seq            atomic.Uint64
+	columns        sync.Pool                      // of *columns
+	decoders       sync.Pool                      // of *decoder
+	routes         atomic.Pointer[map[*Map]route] // nil: to be worked out; stored with mu held
+	serving        atomic.Int32                   // sessions begun by others
+	deferred       atomic.Int32                   // exchanges put off in a row
+	running        atomic.Bool                    // frames are handled
+	refusedSenders refusedSenders
+	leaving        atomic.Bool
+	ready          chan struct{} // closed once Ready is true
 
 	exchanges chan *peer    // exchanges to run soon
 	joining   chan struct{} // holds a token while an exchange fills maps of this member

@@ -153,7 +153,20 @@ func TestRecycledAddress(t *testing.T) {
 						t.Errorf("%s has %d lines with %q:\n%s", m.addr, n, line, m.logged)
 					}
 				}
+				told := map[string]string{"cluster": otherCluster, "key": otherKey, "no key": otherKey}[name]
+				if got, want := b.RefusedSenders(), "what 10.0.0.4 sends "+told; !slices.Contains(got, want) {
+					t.Errorf("b tells of %q, want %q", got, want)
+				}
+				if name == "no key" {
+					if got, want := y.RefusedSenders(), "what 10.0.0.1 sends "+encrypted; !slices.Contains(got, want) {
+						t.Errorf("y tells of %q, want %q", got, want)
+					}
+				}
 				w.kill(x, y)
+				<-time.After(2 * refusedFor)
+				if got := b.RefusedSenders(); len(got) != 0 {
+					t.Errorf("b tells of %q, which are gone", got)
+				}
 				c = w.start("c", addrC, ours(addrA))
 				t.Log("back in", within(t, healBound, "three members", w.sees(3)))
 			})

@@ -17,7 +17,7 @@ const (
 // noise at debug, what an operator can mend at warn, each kind at most once in
 // ten seconds with the number left out. Safe for concurrent use.
 type logBridge struct {
-	cluster *Cluster // told of suspicions; may be nil
+	cluster *Cluster // told of suspicions and of refused senders; may be nil
 	log     *slog.Logger
 	now     func() time.Time
 
@@ -52,6 +52,9 @@ func (b *logBridge) Write(p []byte) (int, error) {
 		if name, _, ok := strings.Cut(rest, " has failed"); ok {
 			b.cluster.suspect(name, true)
 		}
+	}
+	if b.cluster != nil {
+		b.cluster.refusedSenders.note(line, b.cluster.cfg.Now())
 	}
 	level := slog.LevelDebug
 	if worthWarning(line) {
