@@ -55,6 +55,18 @@ enum kind {
 	KIND_EVICTED = 5, /* key follows; an LRU map made room */
 };
 
+/* Where a change came from: the low bits of record.flags. ABI with mapwatch.Source. */
+enum source {
+	SOURCE_UNKNOWN = 0,
+	SOURCE_SYSCALL = 1,   /* bpf(2) */
+	SOURCE_PROGRAM = 2,   /* a program that ran in the task, or on its behalf */
+	SOURCE_INTERRUPT = 3, /* a program that ran in an interrupt of the task */
+};
+
+#define RECORD_NAMED 4 /* in record.flags: the name of the process follows */
+
+#define COMM_BYTES 16 /* TASK_COMM_LEN */
+
 /* Where this kernel keeps the preempt count of a CPU. */
 enum preempt_source {
 	PREEMPT_NONE = 0,
@@ -69,6 +81,12 @@ enum preempt_source {
  * served, or bottom halves disabled), hardirq and NMI. include/linux/preempt.h
  */
 #define INTERRUPT_MASK 0x00ffff00
+
+/*
+ * Of them, those that say that an interrupt is under way. A task that sends has
+ * bottom halves disabled as well, and programs run on its behalf.
+ */
+#define SERVING_MASK 0x00ff0100
 
 /* A kernel function that is listened on. ABI with mapwatch/hook.go. */
 enum hook {
@@ -92,8 +110,8 @@ enum hook {
 #define SLOT_OWN 0xffffffff
 
 /*
- * The head of a ring record, followed by key_bytes of key and value_bytes of
- * value. Native byte order. ABI with mapwatch/ring_record.go.
+ * The head of a ring record, followed by key_bytes of key, value_bytes of value
+ * and, with RECORD_NAMED, COMM_BYTES of the process's name. Native byte order. ABI with mapwatch/ring_record.go.
  */
 struct record {
 	__u64 captured_ns; /* CLOCK_BOOTTIME */
@@ -103,7 +121,7 @@ struct record {
 	__u32 key_bytes;
 	__u32 value_bytes;
 	__u32 kind;
-	__u32 reserved; /* 0 */
+	__u32 flags; /* enum source, RECORD_NAMED */
 };
 
 _Static_assert(sizeof(struct record) == 40, "struct record is an ABI");
@@ -145,6 +163,14 @@ struct thread_info {
 struct task_struct {
 	struct thread_info thread_info;
 	__u64 start_boottime; /* ns, CLOCK_BOOTTIME; from 5.5 */
+	struct task_struct *group_leader;
+	char comm[COMM_BYTES];
+	void *bpf_ctx; /* from 5.15: of the program that it runs; not all kinds have one */
+} __attribute__((preserve_access_index));
+
+/* From 6.0: what bpf_ctx leads to while a program of a trampoline runs. */
+struct bpf_tramp_run_ctx {
+	void *saved_run_ctx; /* bpf_ctx before */
 } __attribute__((preserve_access_index));
 
 struct bpf_htab {
@@ -189,11 +215,13 @@ const volatile __u64 preempt_count_address = 0;
  * changed, 0 while it is not known, and own_start_ns when that thread began: the
  * kernel gives the ID of a dead thread to another one, and the programs may have
  * outlived it, being pinned. reader_idle is not 0 while the reader blocks without
- * a short timer.
+ * a short timer. name_writers is not 0 while records are to say
+ * who wrote.
  */
 volatile __u32 own_tid;
 volatile __u64 own_start_ns;
 volatile __u32 reader_idle;
+volatile __u32 name_writers;
 
 /*
  * One bit for each watched map, by the low bits of its ID: nearly all other maps
@@ -268,7 +296,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 2 * HOOKS);
 	__uint(key_size, sizeof(__u32));
-	__uint(value_size, sizeof(struct record) + 16); /* set before load */
+	__uint(value_size, sizeof(struct record) + 16 + COMM_BYTES); /* set before load */
 } scratch SEC(".maps");
 
 /* What a hook saw. */
@@ -308,26 +336,64 @@ static __always_inline bool in_map_syscall(void)
 	return *(int *)bpf_this_cpu_ptr(&bpf_prog_active) > 0;
 }
 
+/* Reads the preempt count. Returns false if it cannot. */
+static __always_inline bool read_preempt_count(int *count)
+{
+	if (preempt_source == PREEMPT_VARIABLE)
+		*count = *(int *)bpf_this_cpu_ptr(&__preempt_count);
+	else if (preempt_source == PREEMPT_PCPU_HOT)
+		*count = ((struct pcpu_hot *)bpf_this_cpu_ptr(&pcpu_hot))->preempt_count;
+	else if (preempt_source == PREEMPT_TASK) {
+		struct task_struct *task = (void *)bpf_get_current_task();
+
+		return !bpf_core_read(count, sizeof(*count), &task->thread_info.preempt_count);
+	} else if (preempt_source == PREEMPT_ADDRESS) {
+		return read_per_cpu(preempt_count_address, count);
+	} else {
+		return false;
+	}
+	return true;
+}
+
 static __always_inline bool in_interrupt(void)
 {
 	int count;
 
-	if (preempt_source == PREEMPT_VARIABLE)
-		count = *(int *)bpf_this_cpu_ptr(&__preempt_count);
-	else if (preempt_source == PREEMPT_PCPU_HOT)
-		count = ((struct pcpu_hot *)bpf_this_cpu_ptr(&pcpu_hot))->preempt_count;
-	else if (preempt_source == PREEMPT_TASK) {
-		struct task_struct *task = (void *)bpf_get_current_task();
+	return !read_preempt_count(&count) || count & INTERRUPT_MASK;
+}
 
-		if (bpf_core_read(&count, sizeof(count), &task->thread_info.preempt_count))
-			return true;
-	} else if (preempt_source == PREEMPT_ADDRESS) {
-		if (!read_per_cpu(preempt_count_address, &count))
-			return true;
-	} else {
-		return true;
-	}
-	return count & INTERRUPT_MASK;
+/*
+ * Whether the task was running a program before ours, of a kind that says so in
+ * the task: kprobes, tracepoints, perf events, cgroups and trampolines do, XDP
+ * and tc do not. False where the kernel does not tell.
+ */
+static __always_inline bool in_program(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct bpf_tramp_run_ctx *ours = NULL;
+	void *before = NULL;
+
+	if (!bpf_core_field_exists(task->bpf_ctx) || !bpf_core_field_exists(ours->saved_run_ctx))
+		return false;
+	if (bpf_core_read(&ours, sizeof(ours), &task->bpf_ctx) || !ours)
+		return false;
+	return !bpf_core_read(&before, sizeof(before), &ours->saved_run_ctx) && before;
+}
+
+/*
+ * Where the write under way comes from. bpf_prog_active alone does not tell a
+ * system call: programs of kprobes, tracepoints and perf events raise it as well
+ * (trace_call_bpf, kernel/trace/bpf_trace.c).
+ */
+static __always_inline enum source source(void)
+{
+	int count;
+
+	if (!read_preempt_count(&count))
+		return SOURCE_UNKNOWN;
+	if (count & SERVING_MASK)
+		return SOURCE_INTERRUPT;
+	return in_map_syscall() && !in_program() ? SOURCE_SYSCALL : SOURCE_PROGRAM;
 }
 
 static __always_inline __u64 current_start_ns(void)
@@ -404,11 +470,43 @@ static __always_inline __u64 wake_flags(void)
 	return BPF_RB_NO_WAKEUP;
 }
 
+/*
+ * Sizes are compared right before they are used, and in a copy that nobody needs
+ * later: verifiers before 5.13 forget the bounds of a number that the compiler put
+ * on the stack meanwhile.
+ */
+static __always_inline bool read_bytes(void *to, __u64 bytes, __u64 most, const void *from)
+{
+	barrier_var(bytes);
+	return bytes <= most && !bpf_probe_read_kernel(to, bytes, from);
+}
+
+/* Reads the name of the current task's process to body + at: COMM_BYTES. */
+static __always_inline bool read_comm(void *body, __u64 at, __u64 most)
+{
+	struct task_struct *task = (void *)bpf_get_current_task(), *leader;
+
+	if (bpf_core_read(&leader, sizeof(leader), &task->group_leader))
+		return false;
+	barrier_var(at);
+	return at <= most && !bpf_core_read(body + at, COMM_BYTES, &leader->comm);
+}
+
+static __always_inline bool output(const struct record *record, __u64 body_bytes, __u64 most)
+{
+	__u64 flags = wake_flags();
+
+	barrier_var(body_bytes);
+	if (body_bytes > most)
+		return false;
+	return !bpf_ringbuf_output(&ring, (void *)record, sizeof(*record) + body_bytes, flags);
+}
+
 /* Puts a record in the ring. Returns false if it did not fit. */
 static __always_inline bool submit(const struct change *change, __u32 slot, __u32 place,
 				   __u64 pid_tgid)
 {
-	__u64 key_bytes = change->key_bytes, value_bytes = 0;
+	__u64 key_bytes = change->key_bytes, value_bytes = 0, body_bytes;
 	struct bpf_map *map = change->map;
 	__u32 kind = change->kind;
 	struct record *record;
@@ -426,12 +524,11 @@ static __always_inline bool submit(const struct change *change, __u32 slot, __u3
 	if (key_bytes && bpf_probe_read_kernel(bytes, key_bytes, change->key))
 		return false;
 	if (map && kind == KIND_UPDATED) {
-		value_bytes = map->value_size;
-		if (value_bytes > value_limit || value_has_kernel_fields(map) ||
-		    bpf_probe_read_kernel(bytes + key_bytes, value_bytes, change->value)) {
-			value_bytes = 0;
+		if (!value_has_kernel_fields(map) &&
+		    read_bytes(bytes + key_bytes, map->value_size, value_limit, change->value))
+			value_bytes = map->value_size;
+		else
 			kind = KIND_TOUCHED;
-		}
 	}
 
 	record->captured_ns = bpf_ktime_get_boot_ns();
@@ -441,9 +538,16 @@ static __always_inline bool submit(const struct change *change, __u32 slot, __u3
 	record->key_bytes = key_bytes;
 	record->value_bytes = value_bytes;
 	record->kind = kind;
-	record->reserved = 0;
-	return !bpf_ringbuf_output(&ring, record, sizeof(*record) + key_bytes + value_bytes,
-				   wake_flags());
+	record->flags = SOURCE_UNKNOWN;
+	body_bytes = key_bytes + value_bytes;
+	if (name_writers) {
+		record->flags = source();
+		if (read_comm(bytes, body_bytes, key_limit + value_limit)) {
+			record->flags |= RECORD_NAMED;
+			body_bytes += COMM_BYTES;
+		}
+	}
+	return output(record, body_bytes, key_limit + value_limit + COMM_BYTES);
 }
 
 /*

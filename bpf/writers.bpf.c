@@ -21,7 +21,8 @@ enum writer {
 	WRITER_EGRESS = 3, /* cgroup egress, on behalf of the sender */
 	WRITER_TIMER = 4,  /* bpf_timer, in the softirq of timers; 5.15 */
 	WRITER_TRACE = 5,  /* raw tracepoint at the entry of a system call */
-	WRITERS = 6,
+	WRITER_KPROBE = 6, /* kprobe at the entry of a system call */
+	WRITERS = 7,
 };
 
 /* Which map is written. */
@@ -34,7 +35,7 @@ enum target_type {
 
 volatile __u32 target_type;
 
-/* The task and the system call that trace_write waits for. */
+/* The task that trace_write and kprobe_write wait for, and the former's system call. */
 volatile __u32 trace_tgid;
 volatile __u32 trace_syscall;
 
@@ -219,6 +220,15 @@ int trace_write(struct bpf_raw_tracepoint_args *ctx)
 {
 	if (bpf_get_current_pid_tgid() >> 32 == trace_tgid && ctx->args[1] == trace_syscall)
 		write(WRITER_TRACE);
+	return 0;
+}
+
+/* Attached by name. */
+SEC("kprobe")
+int kprobe_write(void *ctx)
+{
+	if (bpf_get_current_pid_tgid() >> 32 == trace_tgid)
+		write(WRITER_KPROBE);
 	return 0;
 }
 

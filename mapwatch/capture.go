@@ -198,7 +198,7 @@ type captureLimits struct {
 // is captured as "touched"; a key above it is counted as dropped. No record may
 // take more than half of the ring.
 func limitsFor(shapes []Shape, ringBytes int) captureLimits {
-	budget := min(scratchLimitBytes, ringBytes/2) - recordHeadBytes
+	budget := min(scratchLimitBytes, ringBytes/2) - recordHeadBytes - commBytes
 	var limits captureLimits
 	for _, shape := range shapes {
 		if shape.KeyBytes <= budget/2 {
@@ -210,7 +210,7 @@ func limitsFor(shapes []Shape, ringBytes int) captureLimits {
 			limits.value = max(limits.value, shape.ValueBytes)
 		}
 	}
-	limits.scratch = (recordHeadBytes + limits.key + limits.value + 7) &^ 7
+	limits.scratch = (recordHeadBytes + limits.key + limits.value + commBytes + 7) &^ 7
 	return limits
 }
 
@@ -280,6 +280,15 @@ func (c *capture) setReaderIdle(idle bool) error {
 		value = 1
 	}
 	return c.collection.Variables[captureVarReaderIdle].Set(value)
+}
+
+// setNameWriters chooses whether records say who wrote.
+func (c *capture) setNameWriters(on bool) error {
+	var value uint32
+	if on {
+		value = 1
+	}
+	return c.collection.Variables[captureVarNameWriters].Set(value)
 }
 
 // Close detaches and unloads everything that is not pinned. A reader that blocks

@@ -51,6 +51,7 @@ const (
 	captureVarCaughtRuns                   = "caught_runs"
 	captureVarFilter                       = "filter"
 	captureVarKeyLimit                     = "key_limit"
+	captureVarNameWriters                  = "name_writers"
 	captureVarNests                        = "nests"
 	captureVarOwnStartNs                   = "own_start_ns"
 	captureVarOwnTid                       = "own_tid"
@@ -152,6 +153,7 @@ type captureVariableSpecs struct {
 	CaughtRuns          *ebpf.VariableSpec `ebpf:"caught_runs"`
 	Filter              *ebpf.VariableSpec `ebpf:"filter"`
 	KeyLimit            *ebpf.VariableSpec `ebpf:"key_limit"`
+	NameWriters         *ebpf.VariableSpec `ebpf:"name_writers"`
 	Nests               *ebpf.VariableSpec `ebpf:"nests"`
 	OwnStartNs          *ebpf.VariableSpec `ebpf:"own_start_ns"`
 	OwnTid              *ebpf.VariableSpec `ebpf:"own_tid"`
@@ -209,6 +211,7 @@ type captureVariables struct {
 	CaughtRuns          *ebpf.Variable `ebpf:"caught_runs"`
 	Filter              *ebpf.Variable `ebpf:"filter"`
 	KeyLimit            *ebpf.Variable `ebpf:"key_limit"`
+	NameWriters         *ebpf.Variable `ebpf:"name_writers"`
 	Nests               *ebpf.Variable `ebpf:"nests"`
 	OwnStartNs          *ebpf.Variable `ebpf:"own_start_ns"`
 	OwnTid              *ebpf.Variable `ebpf:"own_tid"`

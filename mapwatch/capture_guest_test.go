@@ -128,13 +128,14 @@ func TestCaptureSizes(t *testing.T) {
 		kind                 Kind
 		m                    *ebpf.Map
 	}
-	// The longest record is 32 KiB: a head of 40 bytes, the longest key and the value.
+	// The longest record is 32 KiB: a head of 40 bytes, the longest key, the value and
+	// room for a name of 16.
 	all := []shaped{
 		{keyBytes: 1, valueBytes: 1, kind: Updated},
 		{keyBytes: 512, valueBytes: 8, kind: Updated},
 		{keyBytes: 13, valueBytes: 77, kind: Updated},
-		{keyBytes: 4, valueBytes: 32<<10 - 40 - 512, kind: Updated},
-		{keyBytes: 4, valueBytes: 32<<10 - 40 - 512 + 1, kind: Touched},
+		{keyBytes: 4, valueBytes: 32<<10 - 40 - 512 - 16, kind: Updated},
+		{keyBytes: 4, valueBytes: 32<<10 - 40 - 512 - 16 + 1, kind: Touched},
 		{keyBytes: 512, valueBytes: 64 << 10, kind: Touched},
 	}
 	var maps []Map

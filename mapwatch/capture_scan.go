@@ -92,6 +92,9 @@ func (w *scanWatch) Replace(mapIndex int, m Map) error {
 	return nil
 }
 
+// NameWriters implements Watch: there are no Changes to name anybody in.
+func (w *scanWatch) NameWriters(bool) {}
+
 func (w *scanWatch) Close() error {
 	w.close.Do(func() { close(w.quit) })
 	<-w.ended

@@ -166,6 +166,19 @@ func (w *hookWatch) Barrier() {
 	}
 }
 
+// NameWriters implements Watch. A pinned capture keeps to it until Close, or, if
+// that never comes, until the next watch begins.
+func (w *hookWatch) NameWriters(on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return
+	}
+	// The variable is memory that we share with the programs: it fails only when
+	// its size is not what they were compiled with, and then nobody is named.
+	_ = w.capture.setNameWriters(on)
+}
+
 // wake makes the reading goroutine look at barrier and quit.
 func (w *hookWatch) wake() {
 	// The only error is that the ring is closed, and then nobody is asleep.
@@ -230,7 +243,8 @@ func (w *hookWatch) leave() error {
 	if !forgot { // the Host is closed, and nobody applies
 		forget()
 	}
-	errs[1] = w.capture.setReaderIdle(true) // nobody is to be woken for each record
+	// Nobody is to be woken for each record, and nobody asks who wrote it.
+	errs[1] = errors.Join(w.capture.setReaderIdle(true), w.capture.setNameWriters(false))
 	err := errors.Join(errs[0], errs[1], w.capture.Close())
 	w.left.Store(true)
 	w.settle()

@@ -82,6 +82,11 @@
 // and not when it changed. After kill -9 every map is rescanned, because records
 // that were read from the ring may not have been handled.
 //
+// HAZARD: Change.Source is what the CPU was doing, and not proof of who wrote: a
+// program that writes in the middle of a map's system call can count as that call
+// (see Source), and of an interrupt PID and Comm are whoever was interrupted. They
+// are there for people to read; decide nothing by them.
+//
 // HAZARD: on PREEMPT_RT the kernel keeps the softirq depth elsewhere than in
 // the preempt count. Whether a write in a softirq on the apply thread's CPU is
 // recognised there was not measured.

@@ -57,6 +57,7 @@ const (
 	driveVarDriveValueBytes              = "drive_value_bytes"
 	driveVarFilter                       = "filter"
 	driveVarKeyLimit                     = "key_limit"
+	driveVarNameWriters                  = "name_writers"
 	driveVarNests                        = "nests"
 	driveVarOwnStartNs                   = "own_start_ns"
 	driveVarOwnTid                       = "own_tid"
@@ -164,6 +165,7 @@ type driveVariableSpecs struct {
 	DriveValueBytes     *ebpf.VariableSpec `ebpf:"drive_value_bytes"`
 	Filter              *ebpf.VariableSpec `ebpf:"filter"`
 	KeyLimit            *ebpf.VariableSpec `ebpf:"key_limit"`
+	NameWriters         *ebpf.VariableSpec `ebpf:"name_writers"`
 	Nests               *ebpf.VariableSpec `ebpf:"nests"`
 	OwnStartNs          *ebpf.VariableSpec `ebpf:"own_start_ns"`
 	OwnTid              *ebpf.VariableSpec `ebpf:"own_tid"`
@@ -227,6 +229,7 @@ type driveVariables struct {
 	DriveValueBytes     *ebpf.Variable `ebpf:"drive_value_bytes"`
 	Filter              *ebpf.Variable `ebpf:"filter"`
 	KeyLimit            *ebpf.Variable `ebpf:"key_limit"`
+	NameWriters         *ebpf.Variable `ebpf:"name_writers"`
 	Nests               *ebpf.Variable `ebpf:"nests"`
 	OwnStartNs          *ebpf.Variable `ebpf:"own_start_ns"`
 	OwnTid              *ebpf.Variable `ebpf:"own_tid"`

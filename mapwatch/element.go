@@ -1,10 +1,21 @@
 package mapwatch
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // prefixBytes is the length in front of an LPM trie's key, in bits: struct
 // bpf_lpm_trie_key begins with a u32 in the host's byte order.
 const prefixBytes = 4
+
+// Canonical returns a copy of key as Map.Scan and Change give it: of an LPM trie,
+// with the bits beyond the prefix cleared. Keys of other types are as they are.
+func (s Shape) Canonical(key []byte) []byte {
+	own := bytes.Clone(key)
+	s.canonical(own)
+	return own
+}
 
 // canonical makes equal, in place, what is the same key to the kernel: in the key
 // of an LPM trie it clears the bits beyond the prefix, which the kernel keeps and

@@ -10,6 +10,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/mapgossip/mapgossip/mapwatch/layout"
 )
 
 // hostMap is an open map of the Host.
@@ -20,6 +22,9 @@ type hostMap struct {
 	readOnly bool   // the pin's file mode let us open it for reading only
 	lock     uint64 // BPF_F_LOCK if the values hold a bpf_spin_lock, else 0
 	zeros    []byte // what a delete writes into an array; nil for other types
+
+	key, value layout.Layout
+	hidden     bool // there are types, but this process may not read them
 
 	// What Apply writes with: bpfWriteBatch and bpfWrite, but in tests of what
 	// it does when the kernel refuses.
@@ -43,6 +48,9 @@ var _ Map = (*hostMap)(nil)
 
 // Shape implements Map.
 func (m *hostMap) Shape() Shape { return m.shape }
+
+// Layouts implements Map. They were read when the map was opened.
+func (m *hostMap) Layouts() (key, value layout.Layout) { return m.key, m.value }
 
 // Lookup implements Map.
 func (m *hostMap) Lookup(key []byte) ([]byte, error) {

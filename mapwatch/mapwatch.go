@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/mapgossip/mapgossip/mapwatch/layout"
 )
 
 // Sentinel errors. Every one comes wrapped in a sentence that says what was
@@ -73,6 +75,10 @@ type Kernel interface {
 // concurrent use.
 type Map interface {
 	Shape() Shape
+
+	// Layouts are the types of key and value that the map has in its BTF; zero
+	// where it has none.
+	Layouts() (key, value layout.Layout)
 
 	// Lookup copies the value of key, of exactly that key in an LPM trie, too.
 	// ErrNotFound if there is none. ErrBusy for a trie that changes faster than
@@ -211,6 +217,10 @@ type Watch interface {
 	// a rescan. ErrUnsupported if m is of another type, or of other sizes: that
 	// takes a new Watch.
 	Replace(mapIndex int, m Map) error
+	// NameWriters says whether Changes come with Source and Comm from now on,
+	// which costs each write some 100 ns. A Watch begins without. What was captured
+	// before comes as it was captured.
+	NameWriters(on bool)
 	// Counts returns the counters of one map of the watch.
 	Counts(mapIndex int) Counts
 	Close() error
@@ -271,8 +281,32 @@ type Change struct {
 	Kind     Kind
 	Key      []byte
 	Value    []byte
-	Captured int64  // when the kernel saw it, Kernel.Now
-	CPU      uint32 // where; the order of records of one key from different CPUs is not the order of writes
+	Captured int64    // when the kernel saw it, Kernel.Now
+	CPU      uint32   // where; the order of records of one key from different CPUs is not the order of writes
+	PID      uint32   // of the process on the CPU then, in the initial PID namespace; 0: not known, or an idle CPU was interrupted
+	Source   Source   // SourceUnknown unless Watch.NameWriters asked for it
+	Comm     [16]byte // the name of the process, and zeros; all zero unless Watch.NameWriters asked for it
+}
+
+// Source is where a change came from. SourceUnknown where no hook saw it happen.
+//
+// It is told from what the CPU did in that moment. Wrong is SourceSyscall for a
+// program that runs in the middle of a map's system call: one on the functions
+// that the call goes through (fentry), before Linux 6.0 one of a kprobe,
+// tracepoint or perf event, and any at all on a CPU where a task was preempted
+// inside such a call. On PREEMPT_RT softirqs count as their threads' programs.
+type Source uint8
+
+const (
+	SourceUnknown   Source = iota
+	SourceSyscall          // bpf(2) by process PID
+	SourceProgram          // a BPF program that ran in process PID, or on its behalf
+	SourceInterrupt        // a BPF program that ran in an interrupt (XDP, TC on receive, timers): PID is who was interrupted
+)
+
+// String is the word for it: syscall, program, interrupt, or "" for SourceUnknown.
+func (s Source) String() string {
+	return [...]string{"", "syscall", "program", "interrupt"}[s]
 }
 
 // Counts of one map since Watch began, or since the capture did that it took

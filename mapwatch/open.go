@@ -20,6 +20,8 @@ import (
 // The kernel's name of a map does not have to be unique: if several maps have
 // it, Open gives ErrNotFound and lists their IDs. A Map that is open counts
 // too, so close it before its name: target is opened again, or use Reopen.
+//
+// Map.Layouts needs CAP_SYS_ADMIN during Open; without it they are zero.
 func (h *Host) Open(text string) (Map, error) {
 	target, err := ParseTarget(text)
 	if err != nil {
@@ -32,7 +34,10 @@ func (h *Host) Open(text string) (Map, error) {
 	return m, nil
 }
 
-// Reopen implements Kernel. An id: target leads to one map for ever.
+// Reopen implements Kernel. An id: target leads to one map for ever. Where the
+// map's BTF may not be read, because CAP_SYS_ADMIN was dropped since m was opened,
+// and the sizes are the same, it has the Layouts of m: most loaders put a map of
+// the same types in a map's place.
 func (h *Host) Reopen(m Map) (Map, error) {
 	old, ok := m.(*hostMap)
 	if !ok || old.host != h {
@@ -45,6 +50,10 @@ func (h *Host) Reopen(m Map) (Map, error) {
 	if again.shape.ID == old.shape.ID {
 		again.Close()
 		return nil, fmt.Errorf("open map %s again: %w: it still leads to map %d", old.shape.Target, ErrNotFound, old.shape.ID)
+	}
+	if again.hidden && again.shape.Type == old.shape.Type &&
+		again.shape.KeyBytes == old.shape.KeyBytes && again.shape.ValueBytes == old.shape.ValueBytes {
+		again.key, again.value = old.key, old.value
 	}
 	return again, nil
 }
@@ -81,6 +90,8 @@ func (h *Host) newMap(target Target, text string, fd int, readOnly bool) (*hostM
 	if hasSpinLock(fd, info) {
 		lock = elemLock
 	}
+	// They only serve showing, so that a map without is as good.
+	keyLayout, valueLayout, layoutErr := readLayouts(info)
 	m, err := ebpf.NewMapFromFD(fd)
 	if err != nil {
 		return nil, err // has closed fd
@@ -90,6 +101,9 @@ func (h *Host) newMap(target Target, text string, fd int, readOnly bool) (*hostM
 		target:     target,
 		readOnly:   readOnly,
 		lock:       lock,
+		key:        keyLayout,
+		value:      valueLayout,
+		hidden:     errors.Is(layoutErr, unix.EPERM),
 		writeBatch: bpfWriteBatch,
 		write:      bpfWrite,
 		m:          m,

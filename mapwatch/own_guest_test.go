@@ -20,6 +20,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,12 +31,14 @@ const (
 	writerEgress = 3
 	writerTimer  = 4
 	writerTrace  = 5
-	writers      = 6
+	writerKprobe = 6
+	writers      = 7
 	writerApply  = 7 // keys of Map.Apply in these tests
 )
 
 func newWriters(t testing.TB) *writersObjects {
 	t.Helper()
+	must(t, rlimit.RemoveMemlock()) // before Linux 5.11
 	spec, err := loadWriters()
 	must(t, err)
 	collection, err := ebpf.NewCollection(withoutTimers(t, spec))
@@ -43,8 +46,9 @@ func newWriters(t testing.TB) *writersObjects {
 	t.Cleanup(collection.Close)
 	objects := &writersObjects{
 		writersPrograms: writersPrograms{
-			EgressWrite: collection.Programs[writersProgEgressWrite], RunDelete: collection.Programs[writersProgRunDelete],
-			RunWrite: collection.Programs[writersProgRunWrite], SocketWrite: collection.Programs[writersProgSocketWrite],
+			EgressWrite: collection.Programs[writersProgEgressWrite], KprobeWrite: collection.Programs[writersProgKprobeWrite],
+			RunDelete: collection.Programs[writersProgRunDelete],
+			RunWrite:  collection.Programs[writersProgRunWrite], SocketWrite: collection.Programs[writersProgSocketWrite],
 			TimerWrite: collection.Programs[writersProgTimerWrite], TraceWrite: collection.Programs[writersProgTraceWrite],
 		},
 	}

@@ -1,6 +1,7 @@
 package mapwatch
 
 import (
+	"bytes"
 	"slices"
 	"sync"
 )
@@ -74,7 +75,10 @@ func (b *batchBuilder) expect(ringBytes int) {
 
 // add copies a record's key and value; r.slot is an index of the watch's maps.
 func (b *batchBuilder) add(r record) {
-	change := Change{Map: int(r.slot), Captured: r.captured, CPU: r.cpu}
+	change := Change{Map: int(r.slot), Captured: r.captured, CPU: r.cpu, PID: uint32(r.pidTgid >> 32), Source: r.source}
+	// Behind the zero there can be the rest of an earlier name (5.10).
+	comm, _, _ := bytes.Cut(r.comm, []byte{0})
+	copy(change.Comm[:], comm)
 	switch r.kind {
 	case recordUpdated:
 		change.Kind = Updated
@@ -92,13 +96,13 @@ func (b *batchBuilder) add(r record) {
 	if len(b.slab) < n {
 		b.slab = make([]byte, max(n, slabBytes))
 	}
-	bytes := b.slab[:n:n]
+	data := b.slab[:n:n]
 	b.slab = b.slab[n:]
-	copy(bytes, r.key)
-	change.Key = bytes[:len(r.key):len(r.key)]
+	copy(data, r.key)
+	change.Key = data[:len(r.key):len(r.key)]
 	if change.Kind == Updated {
-		copy(bytes[len(r.key):], r.value)
-		change.Value = bytes[len(r.key):]
+		copy(data[len(r.key):], r.value)
+		change.Value = data[len(r.key):]
 	}
 	b.data += n
 	b.changes = append(b.changes, change)

@@ -13,7 +13,7 @@ func TestBatchBuilder(t *testing.T) {
 	}
 	b.expect(1000)
 	key, value := []byte("key"), []byte("value")
-	b.add(record{slot: 1, cpu: 7, captured: 5, kind: recordUpdated, key: key, value: value})
+	b.add(record{slot: 1, cpu: 7, captured: 5, pidTgid: 8<<32 | 9, source: SourceProgram, kind: recordUpdated, key: key, value: value, comm: []byte("writer\x00.test789\x00")})
 	b.add(record{slot: 0, captured: 6, kind: recordDeleted, key: key})
 	b.add(record{slot: 2, captured: 7, kind: recordTouched, key: key})
 	b.add(record{slot: 2, kind: recordDrained})
@@ -26,14 +26,15 @@ func TestBatchBuilder(t *testing.T) {
 
 	got := b.take(99)
 	want := []Change{
-		{Map: 1, Kind: Updated, Key: []byte("key"), Value: []byte("value"), Captured: 5, CPU: 7},
+		{Map: 1, Kind: Updated, Key: []byte("key"), Value: []byte("value"), Captured: 5, CPU: 7, PID: 8, Source: SourceProgram, Comm: [16]byte{'w', 'r', 'i', 't', 'e', 'r'}},
 		{Map: 0, Kind: Deleted, Key: []byte("key"), Captured: 6},
 		{Map: 2, Kind: Touched, Key: []byte("key"), Captured: 7},
 		{Map: 1, Kind: Evicted, Key: []byte("key"), Captured: 8},
 	}
 	same := func(a, b Change) bool {
 		return a.Map == b.Map && a.Kind == b.Kind && bytes.Equal(a.Key, b.Key) && bytes.Equal(a.Value, b.Value) &&
-			(a.Value == nil) == (b.Value == nil) && a.Captured == b.Captured && a.CPU == b.CPU
+			(a.Value == nil) == (b.Value == nil) && a.Captured == b.Captured && a.CPU == b.CPU &&
+			a.PID == b.PID && a.Source == b.Source && a.Comm == b.Comm
 	}
 	if !slices.EqualFunc(got.Changes, want, same) || got.Upto != 99 || !slices.Equal(got.Rescan, []int{0, 2}) || !slices.Equal(got.Drained, []int{2}) {
 		t.Errorf("got %+v", got)

@@ -6,8 +6,18 @@ import (
 )
 
 // recordHeadBytes is the size of struct record in bpf/capture.bpf.c. The key
-// follows it, then the value, and nothing else.
+// follows it, then the value, then, with recordNamed, the process's name, and
+// nothing else.
 const recordHeadBytes = 40
+
+// commBytes is TASK_COMM_LEN: of Change.Comm and of a record's name.
+const commBytes = 16
+
+// Bits of a record's flags: a Source, and whether there is a name.
+const (
+	recordSource = 3
+	recordNamed  = 4
+)
 
 // recordKind is enum kind in bpf/capture.bpf.c.
 type recordKind uint32
@@ -27,7 +37,9 @@ type record struct {
 	pidTgid    uint64
 	slot, cpu  uint32
 	kind       recordKind
+	source     Source
 	key, value []byte
+	comm       []byte // commBytes, or nil
 }
 
 // decodeRecord reads one record as bpf/capture.bpf.c wrote it. Native byte
@@ -46,14 +58,19 @@ func decodeRecord(b []byte) (record, error) {
 	}
 	keyBytes := uint64(binary.NativeEndian.Uint32(b[24:]))
 	valueBytes := uint64(binary.NativeEndian.Uint32(b[28:]))
-	reserved := binary.NativeEndian.Uint32(b[36:])
+	flags := binary.NativeEndian.Uint32(b[36:])
+	r.source = Source(flags & recordSource)
 
 	body := b[recordHeadBytes:]
+	if flags&recordNamed != 0 && len(body) >= commBytes {
+		at := len(body) - commBytes
+		body, r.comm = body[:at], body[at:]
+	}
 	if keyBytes+valueBytes != uint64(len(body)) {
 		return record{}, fmt.Errorf("decode ring record: key of %d and value of %d bytes in a body of %d", keyBytes, valueBytes, len(body))
 	}
-	if reserved != 0 {
-		return record{}, fmt.Errorf("decode ring record: reserved field is %#x", reserved)
+	if flags&^(recordSource|recordNamed) != 0 || flags&recordNamed != 0 && r.comm == nil {
+		return record{}, fmt.Errorf("decode ring record: flags are %#x", flags)
 	}
 	var wellFormed bool
 	switch r.kind {

@@ -15,9 +15,14 @@ func appendRecord(b []byte, r record) []byte {
 	b = binary.NativeEndian.AppendUint32(b, uint32(len(r.key)))
 	b = binary.NativeEndian.AppendUint32(b, uint32(len(r.value)))
 	b = binary.NativeEndian.AppendUint32(b, uint32(r.kind))
-	b = binary.NativeEndian.AppendUint32(b, 0)
+	flags := uint32(r.source)
+	if r.comm != nil {
+		flags |= recordNamed
+	}
+	b = binary.NativeEndian.AppendUint32(b, flags)
 	b = append(b, r.key...)
-	return append(b, r.value...)
+	b = append(b, r.value...)
+	return append(b, r.comm...)
 }
 
 func recordsOfEachKind() []record {
@@ -26,6 +31,9 @@ func recordsOfEachKind() []record {
 		{captured: 1, kind: recordDeleted, key: []byte("key")},
 		{captured: 2, kind: recordTouched, key: []byte("key")},
 		{captured: 3, slot: 1, kind: recordDrained},
+		{captured: 4, kind: recordUpdated, source: SourceSyscall, key: []byte("k"), value: []byte("value"), comm: []byte("writer 3456789\x00\x00")},
+		{captured: 5, kind: recordDeleted, source: SourceInterrupt, key: []byte("k"), comm: make([]byte, commBytes)},
+		{captured: 6, kind: recordDrained, source: SourceProgram, comm: make([]byte, commBytes)},
 	}
 }
 
@@ -36,7 +44,7 @@ func TestDecodeRecord(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got.captured != want.captured || got.pidTgid != want.pidTgid || got.slot != want.slot || got.cpu != want.cpu ||
-			got.kind != want.kind || !bytes.Equal(got.key, want.key) || !bytes.Equal(got.value, want.value) {
+			got.kind != want.kind || got.source != want.source || !bytes.Equal(got.comm, want.comm) || !bytes.Equal(got.key, want.key) || !bytes.Equal(got.value, want.value) {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 	}
@@ -52,10 +60,12 @@ func TestDecodeRecordRefuses(t *testing.T) {
 	if _, err := decodeRecord(append(whole, 0)); err == nil {
 		t.Error("decoded a byte too many")
 	}
-	reserved := bytes.Clone(whole)
-	reserved[36] = 1
-	if _, err := decodeRecord(reserved); err == nil {
-		t.Error("decoded a reserved field that is not zero")
+	for _, flags := range []uint32{8, 1 << 31, recordNamed} {
+		flagged := bytes.Clone(whole)
+		binary.NativeEndian.PutUint32(flagged[36:], flags)
+		if _, err := decodeRecord(flagged); err == nil {
+			t.Errorf("decoded flags of %#x, with no name behind", flags)
+		}
 	}
 	// Sizes whose sum wraps in 32 bits.
 	wrap := bytes.Clone(whole)

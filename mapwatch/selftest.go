@@ -179,7 +179,7 @@ func (c *capture) testOnce(kind string, slot uint32, onApplyThread func(func()),
 	if !ok {
 		return fmt.Errorf("test the capture programs: the private map has no ID: %w", ErrUnsupported)
 	}
-	if err := errors.Join(c.forgetOwnThread(), c.setReaderIdle(true)); err != nil {
+	if err := errors.Join(c.forgetOwnThread(), c.setReaderIdle(true), c.setNameWriters(false)); err != nil {
 		return fmt.Errorf("test the capture programs: %w: %w", err, ErrUnsupported)
 	}
 	if err := c.watch(uint32(id), slot); err != nil {

@@ -184,6 +184,12 @@ type mapInfo struct {
 	maxEntries uint32
 	flags      uint32
 	name       [unix.BPF_OBJ_NAME_LEN]byte
+	_          uint32 // ifindex
+	_          uint32 // btf_vmlinux_value_type_id
+	_, _       uint64 // netns_dev, netns_ino
+	btfID      uint32 // of the map's BTF; 0: it has none
+	keyType    uint32 // in there
+	valueType  uint32
 }
 
 type infoAttr struct {

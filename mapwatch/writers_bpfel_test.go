@@ -24,6 +24,7 @@ const (
 	writersMapPairs           = "pairs"
 	writersMapTarget          = "target"
 	writersProgEgressWrite    = "egress_write"
+	writersProgKprobeWrite    = "kprobe_write"
 	writersProgRunDelete      = "run_delete"
 	writersProgRunWrite       = "run_write"
 	writersProgSocketWrite    = "socket_write"
@@ -81,6 +82,7 @@ type writersSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type writersProgramSpecs struct {
 	EgressWrite *ebpf.ProgramSpec `ebpf:"egress_write"`
+	KprobeWrite *ebpf.ProgramSpec `ebpf:"kprobe_write"`
 	RunDelete   *ebpf.ProgramSpec `ebpf:"run_delete"`
 	RunWrite    *ebpf.ProgramSpec `ebpf:"run_write"`
 	SocketWrite *ebpf.ProgramSpec `ebpf:"socket_write"`
@@ -173,6 +175,7 @@ type writersVariables struct {
 // It can be passed to loadWritersObjects or ebpf.CollectionSpec.LoadAndAssign.
 type writersPrograms struct {
 	EgressWrite *ebpf.Program `ebpf:"egress_write"`
+	KprobeWrite *ebpf.Program `ebpf:"kprobe_write"`
 	RunDelete   *ebpf.Program `ebpf:"run_delete"`
 	RunWrite    *ebpf.Program `ebpf:"run_write"`
 	SocketWrite *ebpf.Program `ebpf:"socket_write"`
@@ -183,6 +186,7 @@ type writersPrograms struct {
 func (p *writersPrograms) Close() error {
 	return _WritersClose(
 		p.EgressWrite,
+		p.KprobeWrite,
 		p.RunDelete,
 		p.RunWrite,
 		p.SocketWrite,

@@ -29,7 +29,7 @@ var bans = []struct {
 	{"state", "time", nil, "state has no clock: the caller says when"},
 	{"mapwatch", module + "/crdt", nil, "mapwatch owns the kernel and knows nothing of entries"},
 	{"mapwatch", module + "/gossip", nil, "mapwatch knows nothing of members"},
-	{"mapwatch", "net", nil, "mapwatch has no network"},
+	{"mapwatch", "net", []string{"net/netip"}, "mapwatch has no network; it shows addresses"},
 	{"gossip", module + "/mapwatch", nil, "gossip owns the network and knows nothing of maps in a kernel"},
 	{"mapwatch", module + "/state", nil, "mapwatch has no file of the agent's"},
 	{"gossip", module + "/state", nil, "gossip has no file"},

@@ -102,6 +102,28 @@ func changesAreCaptured(t *testing.T, s Subject) {
 	}
 }
 
+// writersAreNamed: the process always, all of it while somebody asks.
+func writersAreNamed(t *testing.T, s Subject) {
+	p, m := s.create(t, 4, 4, 4)
+	w := s.watch(t, mapwatch.Options{}, m)
+	for i, asked := range []bool{false, true, true, false} {
+		w.NameWriters(asked)
+		must(t, p.Update(s.key(4, 1), value(4, i)))
+		w.sync(t)
+		if len(w.changes) != 1 {
+			t.Fatalf("step %d: %d changes, want 1", i, len(w.changes))
+		}
+		got, source := w.changes[0], mapwatch.SourceUnknown
+		if asked {
+			source = mapwatch.SourceSyscall
+		}
+		if got.PID == 0 || got.Source != source || (got.Comm != [16]byte{}) != asked {
+			t.Errorf("step %d, asked is %t: process %d %q, source %q", i, asked, got.PID, got.Comm, got.Source)
+		}
+		w.changes = nil
+	}
+}
+
 func failuresChangeNothing(t *testing.T, s Subject) {
 	p := s.Create(t, mapwatch.Shape{Type: s.mapType, KeyBytes: s.shape(4, 4, 2).KeyBytes, ValueBytes: 4, MaxEntries: 2})
 	m := s.open(t, p.Target())

@@ -36,7 +36,8 @@ type Subject struct {
 	hooked map[string]bool
 }
 
-// Program is what owns a map and writes it, and does not know of replication.
+// Program is what owns a map and writes it, by system calls of a process that has
+// a name, and does not know of replication.
 type Program interface {
 	Target() string
 	Update(key, value []byte) error    // BPF_ANY
@@ -148,6 +149,7 @@ func recordTests() []test {
 	drains := []string{mapwatch.TypeHash, mapwatch.TypeLRUHash}
 	return []test{
 		{"ChangesAreCaptured", whereHooked(changesAreCaptured), mapTypes()},
+		{"WritersAreNamed", whereHooked(writersAreNamed), mapTypes()},
 		{"FailuresChangeNothing", whereHooked(failuresChangeNothing), mapTypes()},
 		{"UnwatchedMapsAreSilent", whereHooked(unwatchedMapsAreSilent), mapTypes()},
 		{"ManyChangesAllArrive", whereHooked(manyChangesAllArrive), mapTypes()},

@@ -24,6 +24,7 @@ type capture struct {
 	rescan   []bool
 	drained  []bool // of rescan
 	counts   []mapwatch.Counts
+	named    bool // records say who wrote
 }
 
 // captureForLocked takes over what is pinned there, or else begins anew and ends
@@ -35,7 +36,7 @@ func (k *Kernel) captureForLocked(w *watch, maps []*Map, ring int, pins string) 
 	}
 	old := k.pinnedLocked(pins)
 	if old != nil && slices.Equal(old.modes, modes) && old.ring == ring && slices.Equal(old.maps, maps) {
-		old.watch = w
+		old.watch, old.named = w, false
 		if old.settled != old.number {
 			old.rescanAllLocked()
 		}
@@ -79,7 +80,7 @@ func (k *Kernel) endLocked(c *capture) {
 
 // leaveLocked is the end of the watch that reads it.
 func (c *capture) leaveLocked() {
-	c.watch = nil
+	c.watch, c.named = nil, false
 	if c.pins == "" {
 		c.k.endLocked(c)
 	}

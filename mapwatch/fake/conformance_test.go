@@ -38,7 +38,7 @@ func subject(t *testing.T) (conformance.Subject, *fake.Kernel) {
 		Create: func(t *testing.T, shape mapwatch.Shape) conformance.Program {
 			maps++
 			shape.Target = fmt.Sprintf("/pins/map%d", maps)
-			return program{k, k.AddMap(shape)}
+			return newProgram(k, shape)
 		},
 		Pins: func(*testing.T) string {
 			pins++
@@ -58,6 +58,12 @@ type program struct {
 	m *fake.Map
 }
 
+func newProgram(k *fake.Kernel, shape mapwatch.Shape) program {
+	m := k.AddMap(shape)
+	m.SetWriter(1, mapwatch.SourceSyscall, "program")
+	return program{k, m}
+}
+
 func (p program) Target() string                    { return p.m.Shape().Target }
 func (p program) Update(key, value []byte) error    { return p.m.Write(key, value, 0) }
 func (p program) Insert(key, value []byte) error    { return p.m.Insert(key, value, 0) }
@@ -68,5 +74,5 @@ func (p program) Freeze(*testing.T)                 { p.m.Freeze() }
 func (p program) Unpin(*testing.T)                  { p.k.Unpin(p.Target()) }
 
 func (p program) Replace(*testing.T) conformance.Program {
-	return program{p.k, p.k.AddMap(p.m.Shape())}
+	return newProgram(p.k, p.m.Shape())
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/mapgossip/mapgossip/mapwatch"
+	"github.com/mapgossip/mapgossip/mapwatch/layout"
 )
 
 // handle is a Map that was opened for replication.
@@ -16,11 +17,16 @@ type handle struct {
 	target mapwatch.Target
 	shape  mapwatch.Shape
 	closed bool // guarded by k.mu
+
+	layouts layouts
 }
 
 var _ mapwatch.Map = (*handle)(nil)
 
 func (h *handle) Shape() mapwatch.Shape { return h.shape }
+
+// Layouts implements mapwatch.Map: those of Map.SetLayouts when it was opened.
+func (h *handle) Layouts() (key, value layout.Layout) { return h.layouts.key, h.layouts.value }
 
 func (h *handle) goneLocked() error {
 	if h.closed {

@@ -153,7 +153,7 @@ func (k *Kernel) openLocked(target mapwatch.Target, text string, old *Map) (mapw
 	}
 	shape := m.shape
 	shape.Target = text
-	h := &handle{k: k, m: m, target: target, shape: shape}
+	h := &handle{k: k, m: m, target: target, shape: shape, layouts: m.layouts}
 	k.handles = append(k.handles, h)
 	return h, nil
 }

@@ -33,6 +33,9 @@ type Map struct {
 	age    age               // of an LRU hash map
 	limit  limit
 	faults faults
+	writer writer
+
+	layouts layouts
 }
 
 // Shape of the map; Target is the path it was added under.

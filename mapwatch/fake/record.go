@@ -37,7 +37,7 @@ func (m *Map) captureLocked(kind mapwatch.Kind, key, value []byte, cpu uint32, f
 		case lost:
 			c.loseLocked(slot, m.faults.loss)
 		default:
-			c.submitLocked(slot, change, reverse)
+			c.submitLocked(slot, change, m.writer, reverse)
 		}
 	}
 }
@@ -57,7 +57,7 @@ func (m *Map) appliedLocked(op mapwatch.Op, failed bool) {
 			c.counts[slot].Failed++
 		default:
 			change.Captured = m.k.nowLocked()
-			c.submitLocked(slot, change, false)
+			c.submitLocked(slot, change, writer{}, false)
 		}
 	}
 }
@@ -79,9 +79,10 @@ func (m *Map) hookedLocked() iter.Seq2[*capture, int] {
 	}
 }
 
-func (c *capture) submitLocked(slot int, change mapwatch.Change, reverse bool) {
+func (c *capture) submitLocked(slot int, change mapwatch.Change, by writer, reverse bool) {
 	change.Map = slot
 	change.Key, change.Value = bytes.Clone(change.Key), bytes.Clone(change.Value)
+	c.signLocked(&change, by)
 	size := recordHeader + len(change.Key) + len(change.Value)
 	if c.maps[slot].blind(c.modes[slot], change.Kind) || change.Kind == mapwatch.Updated && size > min(scratchBytes, c.ring) {
 		change.Kind, change.Value = mapwatch.Touched, nil

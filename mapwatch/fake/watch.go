@@ -180,6 +180,15 @@ func (w *watch) Capture(mapIndex int) (mapwatch.Mode, string) {
 	return l.mode, l.reason
 }
 
+// NameWriters implements mapwatch.Watch.
+func (w *watch) NameWriters(on bool) {
+	w.k.mu.Lock()
+	defer w.k.mu.Unlock()
+	if w.capture.watch == w {
+		w.capture.named = on
+	}
+}
+
 // Replace implements mapwatch.Watch.
 func (w *watch) Replace(mapIndex int, m mapwatch.Map) error {
 	w.k.mu.Lock()

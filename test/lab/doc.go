@@ -51,6 +51,10 @@
 // HAZARD: QEMU 7.2 corrupts flags in cmpxchg16b under emulation, and a kernel
 // then panics now and then. The guests' CPU therefore has no cx16; do not "fix" that.
 //
+// HAZARD: an emulated 5.10 can hang for good when a tracepoint that is hot, such as
+// sys_enter, is switched on or off: the CPUs go on running into the breakpoint of the
+// patching, which is gone from memory (3 of 110 boots of mapwatch's guest tests).
+//
 // HAZARD: native hosts share one kernel: one BPF subsystem, one clock, one set of map
 // IDs. A test that counts maps or programs of the machine sees those of all hosts.
 //
