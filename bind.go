@@ -234,7 +234,7 @@ func (n *Node) importDue(ctx context.Context) {
 		n.scans.Go(func() {
 			var err, alone error
 			if !imported {
-				err = n.scan(ctx, b, scanImport)
+				err = n.scan(ctx, b, scanImport, nil)
 			}
 			if late && err == nil {
 				alone = n.cluster.Add(shape)

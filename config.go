@@ -51,6 +51,12 @@ type Config struct {
 
 	Logger *slog.Logger // nil: discard
 
+	// KeepKeyring writes the keys that are in force, the first of which encrypts,
+	// to where Keyring comes from. It is called after a member changed them, so that
+	// the next start has them; an error is told to who asked for the change, and
+	// the keys stay in force. nil: a change lasts as long as the Node.
+	KeepKeyring func(keys [][]byte) error
+
 	// Kernel, Transport, StateFS and Now are this host's own when nil. Tests set
 	// them. A Kernel that is given stays the caller's to close.
 	Kernel    mapwatch.Kernel

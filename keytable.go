@@ -51,8 +51,9 @@ const (
 	flagEvicted                            // the kernel held the entry and let go of it: not to be written
 	flagAging                              // in mirror.aging
 	flagAgain                              // evicted once more since it came there
+	flagFresh                              // another member's entry that the kernel never held
 
-	allFlags = flagReady | flagStalled | flagFailed | flagEvicted | flagAging | flagAgain
+	allFlags = flagReady | flagStalled | flagFailed | flagEvicted | flagAging | flagAgain | flagFresh
 	// stayingFlags stay when the key waits no more, until it is taken from a queue.
 	stayingFlags = flagStalled | flagAging
 )

@@ -44,9 +44,13 @@ type mirror struct {
 	refusal error     // why the kernel refused a write, the latest reason
 	ops     []mapwatch.Op
 	writing []crdt.Slot // of ops
+	stamps  []int64     // of ops: lagStamp
 	turned  []crdt.Slot // of entries that the kernel refused, or has after all
 	imports []crdt.Slot // memory for scanned
 	next    [][]byte    // memory for ahead
+
+	lags    lagHistogram // of entries stamped after lagFrom
+	lagFrom int64        // wall; lagUntold: of none
 
 	// Keys in doubt are rare, and the store need not know them.
 	unsettled map[string]*unsettled
@@ -81,6 +85,7 @@ func newMirror(shape mapwatch.Shape, options MapOptions, member string, clock *c
 		updates:   options.Events != EventsDelete,
 		deletes:   options.Events != EventsUpdate,
 		evicts:    shape.Type == mapwatch.TypeLRUHash && options.Evict != EvictDelete,
+		lagFrom:   lagUntold,
 		unsettled: make(map[string]*unsettled),
 	}
 }
@@ -206,6 +211,7 @@ func (m *mirror) remote(e crdt.Entry, now int64) (slot crdt.Slot, won bool, err 
 		m.keys.wait(slot, prior)
 	}
 	m.keys.unset(slot, flagEvicted)
+	m.keys.set(slot, flagFresh)
 	if !m.applies { // nothing will tell when this host's programs knew of it
 		m.keys.remember(slot, now).since = now
 	}
@@ -233,7 +239,7 @@ func (m *mirror) stall(slot crdt.Slot) {
 // before anything is merged: keys and values are the store's memory. Both slices
 // are valid until the next call.
 func (m *mirror) takeWrites(limit int) ([]mapwatch.Op, []crdt.Slot) {
-	m.ops, m.writing = m.ops[:0], m.writing[:0]
+	m.ops, m.writing, m.stamps = m.ops[:0], m.writing[:0], m.stamps[:0]
 	for range min(limit, m.ready.len()) {
 		slot := m.ready.pop()
 		if !m.keys.unset(slot, flagReady) {
@@ -242,6 +248,7 @@ func (m *mirror) takeWrites(limit int) ([]mapwatch.Op, []crdt.Slot) {
 		if e, known := m.store.At(slot); known {
 			m.ops = append(m.ops, mapwatch.Op{Key: e.Key, Value: e.Value, Delete: e.Deleted})
 			m.writing = append(m.writing, slot)
+			m.stamps = append(m.stamps, m.lagStamp(slot, e))
 		}
 	}
 	return m.ops, m.writing

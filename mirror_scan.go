@@ -23,6 +23,8 @@ type scan struct {
 	seen  []uint64  // bit i%64 of word i/64: the key of slot i was read
 	next  int       // the word at which unseen goes on
 
+	findings *findings // of whoever asked for it; nil: nobody did
+
 	drained bool // many keys were deleted at once before it began
 }
 
@@ -65,7 +67,7 @@ func (m *mirror) scanned(s *scan, keys, values []byte, n int, importing bool, at
 					m.imports = append(m.imports, slot)
 				}
 			} else if counts {
-				m.differs(key, found, at, now)
+				m.differs(s, key, found, at, now)
 			}
 			continue
 		}
@@ -78,7 +80,7 @@ func (m *mirror) scanned(s *scan, keys, values []byte, n int, importing bool, at
 			case found.equal(contentOf(e)):
 				m.keys.held(slot)
 			case !m.keys.waits(slot) && r.active() != 0: // applied there, or written, since
-				m.differs(key, found, at, now)
+				m.differs(s, key, found, at, now)
 			default:
 				m.outdated(slot, found)
 			}
@@ -86,7 +88,7 @@ func (m *mirror) scanned(s *scan, keys, values []byte, n int, importing bool, at
 		}
 		if prior := m.keys.prior(slot); prior != 0 {
 			if prior != found.fingerprint(m.seed) {
-				m.differs(key, found, at, now)
+				m.differs(s, key, found, at, now)
 			}
 			continue
 		}
@@ -95,7 +97,7 @@ func (m *mirror) scanned(s *scan, keys, values []byte, n int, importing bool, at
 			continue
 		}
 		if !e.Deleted || m.counts(found) || m.applies {
-			m.differs(key, found, at, now)
+			m.differs(s, key, found, at, now)
 		}
 	}
 	return m.imports
@@ -110,8 +112,8 @@ func (m *mirror) foundTime() crdt.Timestamp {
 }
 
 // differs takes a key of which a scan read something else than the store says.
-func (m *mirror) differs(key []byte, found content, at, now int64) {
-	m.find(key, now)
+func (m *mirror) differs(s *scan, key []byte, found content, at, now int64) {
+	s.findings.add(m.find(key, now))
 	m.restless(key, found, at)
 }
 
@@ -136,7 +138,9 @@ func (m *mirror) unseen(s *scan, now int64) (done bool) {
 				continue
 			}
 			e, _ := m.store.At(slot)
-			m.find(e.Key, now).drained = s.drained
+			u := m.find(e.Key, now)
+			u.drained = s.drained
+			s.findings.add(u)
 			found++
 		}
 	}

@@ -77,6 +77,7 @@ type Node struct {
 	rewatching   bool                  // another Watch is being made
 	rewatchAt    int64                 // boot: when that is due; 0: it is not
 	captureError error                 // why there is no Watch
+	followed     int                   // followers of all maps
 	imported     bool                  // what the maps held at the start was read
 
 	time *timekeeper
@@ -107,9 +108,10 @@ type boundMap struct {
 	imported     bool     // the first scan is done
 	kept         *mapNote // what was restored, until then
 	scanning     bool
-	rescan       bool // something was lost: scan as soon as the present scan is over
-	searching    bool // and the present scan is for that
-	drained      bool // that were many deletes
+	rescan       bool       // something was lost: scan as soon as the present scan is over
+	searching    bool       // and the present scan is for that
+	drained      bool       // that were many deletes
+	asked        *askedScan // the next scan, for which somebody waits; nil: nobody does
 	scanInterval time.Duration
 	retired      mapwatch.Counts // of watches that ended
 	lastScan     time.Time
@@ -119,6 +121,10 @@ type boundMap struct {
 	gone         error       // why the kernel map is not bound
 	told         string      // the error that the log has
 	futures      futures
+
+	followers   []*follower
+	notices     []notice // of this turn of the owner, for the followers; none without followers
+	noticeBytes int      // of their keys and values
 }
 
 // New opens the maps, starts capture and binds the address. Nothing is sent
@@ -182,7 +188,7 @@ func (n *Node) gossipConfig() gossip.Config {
 	c.Node, c.Cluster, c.Version = n.config.Node, n.config.Cluster, n.config.Version
 	c.Bind, c.Advertise = n.config.Bind, n.config.Advertise
 	c.Seeds, c.Known, c.Keyring = n.config.Join, n.known, n.config.Keyring
-	c.SyncInterval = n.config.SyncInterval
+	c.SyncInterval, c.KeepKeyring = n.config.SyncInterval, n.config.KeepKeyring
 	c.Logger, c.Transport, c.Now, c.Boot = n.log, n.config.Transport, n.config.Now, n.kernel.Now
 	for _, b := range n.maps {
 		c.Maps = append(c.Maps, n.gossipMap(b))
@@ -274,7 +280,7 @@ func (n *Node) flush(ctx context.Context) error {
 		return err
 	}
 	for _, b := range due {
-		if err := n.scan(ctx, b, scanLast); err != nil && !errors.Is(err, errReplaced) {
+		if err := n.scan(ctx, b, scanLast, nil); err != nil && !errors.Is(err, errReplaced) {
 			return err
 		}
 	}

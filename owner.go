@@ -46,6 +46,7 @@ func (n *Node) own(ctx context.Context) {
 			n.look()
 		}
 		n.writeDue()
+		n.passOn()
 		if unsettled := n.unsettled(); unsettled != settlingOn {
 			if settlingOn = unsettled; settlingOn {
 				settling.Reset(settleTick)
@@ -69,6 +70,7 @@ func (n *Node) unsettled() bool {
 func (n *Node) captured(batch mapwatch.Batch) {
 	n.readClocks()
 	now := n.kernel.Now()
+	following := n.followed > 0
 	for i := range batch.Changes {
 		c := &batch.Changes[i]
 		b := n.captures[c.Map]
@@ -80,6 +82,9 @@ func (n *Node) captured(batch mapwatch.Batch) {
 		}
 		if slot, won := b.record(*c, n.wall(c.Captured), now); won {
 			b.won = append(b.won, slot)
+			if following {
+				n.noticeRecord(b, slot, c)
+			}
 		}
 	}
 	for _, b := range n.maps {
@@ -101,7 +106,9 @@ func (n *Node) captured(batch mapwatch.Batch) {
 func (n *Node) settleLooked(upto, now int64) {
 	for _, b := range n.maps {
 		if len(b.unsettled) > 0 {
-			n.spread(b, b.settleLooked(upto, now, n.wall), "")
+			stamped := b.settleLooked(upto, now, n.wall)
+			n.spread(b, stamped, "")
+			n.notice(b, stamped)
 		}
 	}
 }
@@ -171,7 +178,9 @@ func (n *Node) writeDue() {
 			}
 			start := n.kernel.Now()
 			b.kernel.Apply(ops)
-			b.applied(ops, slots, start, n.kernel.Now())
+			end := n.kernel.Now()
+			b.applied(ops, slots, start, end)
+			b.observeLags(ops, n.wall(end))
 		}
 	}
 	for _, b := range n.maps { // when no apply is due any more: see journal
@@ -190,7 +199,9 @@ func (n *Node) housekeep(ctx context.Context) {
 		retention := max(2*b.scanInterval, minRetention)
 		if b.kernel != nil {
 			b.retry(retryLimit, now)
-			n.spread(b, b.expire(b.shape.MaxEntries), "")
+			expired := b.expire(b.shape.MaxEntries)
+			n.spread(b, expired, "")
+			n.notice(b, expired)
 		}
 		if now-b.forgot > int64(retention)/4 {
 			b.forgot = now
@@ -198,6 +209,7 @@ func (n *Node) housekeep(ctx context.Context) {
 		}
 		b.futures.forget(now-n.futureWindow(), n.wall(now)+int64(n.config.MaxClockSkew))
 		n.tell(b)
+		n.tellLags(b, n.wall(now))
 		n.cluster.SetRoom(b.Name, b.room())
 	}
 	n.keep(ctx)
@@ -207,7 +219,7 @@ func (n *Node) housekeep(ctx context.Context) {
 func (n *Node) scanDue(ctx context.Context) {
 	now := n.kernel.Now()
 	for _, b := range n.maps {
-		if b.kernel != nil && (b.rescan || now-b.scannedAt >= int64(b.scanInterval)) {
+		if b.kernel != nil && (b.asked != nil || b.rescan || now-b.scannedAt >= int64(b.scanInterval)) {
 			n.startScan(ctx, b)
 		}
 	}

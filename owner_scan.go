@@ -16,6 +16,7 @@ const (
 	scanCompare scanPurpose = iota // now and then, and after losses
 	scanImport                     // the first one of a kernel map
 	scanLast                       // before leaving
+	scanAsked                      // somebody waits for it: compare without rests
 )
 
 // scanRest is how many times as long as reading a chunk and comparing it took a
@@ -28,8 +29,12 @@ func (n *Node) startScan(ctx context.Context, b *boundMap) {
 		return
 	}
 	b.scanning, b.searching, b.rescan = true, b.rescan, false
+	purpose, asked := scanCompare, b.asked
+	if asked != nil {
+		purpose, b.asked = scanAsked, nil
+	}
 	n.scans.Go(func() {
-		err := n.scan(ctx, b, scanCompare)
+		err := n.scan(ctx, b, purpose, asked.report())
 		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrStopped) && !errors.Is(err, errReplaced) {
 			n.log.Warn("scan map", "map", b.Name, "error", err)
 		}
@@ -40,19 +45,24 @@ func (n *Node) startScan(ctx context.Context, b *boundMap) {
 			} else {
 				b.rescan = true
 			}
+			if b.asked != nil {
+				n.startScan(ctx, b)
+			}
 		})
+		asked.end(err)
 	})
 }
 
 // scan passes the kernel map to the owner, chunk by chunk, and then asks about
-// the keys that were not in it. errReplaced if the map was, meanwhile.
-func (n *Node) scan(ctx context.Context, b *boundMap, purpose scanPurpose) (err error) {
+// the keys that were not in it. errReplaced if the map was, meanwhile. report may be nil.
+func (n *Node) scan(ctx context.Context, b *boundMap, purpose scanPurpose, report *findings) (err error) {
 	var s *scan
 	var kernel mapwatch.Map
 	if err := n.call(ctx, func() {
 		kernel = b.kernel
 		s = b.beginScan(n.kernel.Now())
 		s.drained, b.drained = b.drained, false
+		s.findings = report
 	}); err != nil {
 		return err
 	}
@@ -79,7 +89,10 @@ func (n *Node) scan(ctx context.Context, b *boundMap, purpose scanPurpose) (err 
 	at := n.kernel.Now() // no chunk was read before this
 	err = kernel.Scan(ctx, func(keys, values []byte, count int) error {
 		err := still(func() {
-			n.journal(b, b.scanned(s, keys, values, count, purpose == scanImport, at, n.kernel.Now()))
+			report.read(count)
+			imports := b.scanned(s, keys, values, count, purpose == scanImport, at, n.kernel.Now())
+			n.journal(b, imports)
+			n.notice(b, imports)
 			if len(b.lookedAt) > 0 {
 				n.barrier()
 			}
@@ -140,7 +153,7 @@ func (n *Node) importMaps(ctx context.Context) error {
 		return err
 	}
 	for _, b := range maps {
-		if err := n.scan(ctx, b, scanImport); err != nil && !errors.Is(err, errReplaced) {
+		if err := n.scan(ctx, b, scanImport, nil); err != nil && !errors.Is(err, errReplaced) {
 			return err
 		}
 	}

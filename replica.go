@@ -50,6 +50,7 @@ func (n *Node) merge(b *boundMap, from gossip.Sender, entries []crdt.Entry) (del
 	now := n.kernel.Now()
 	// Where our own stamps are is no future, though the clocks were set back since.
 	wall := max(n.wall(now), b.above.Wall)
+	following := n.followed > 0
 	for i := range entries {
 		if i%aheadKeys == 0 {
 			b.ahead(len(entries)-i, func(j int) []byte { return entries[i+j].Key })
@@ -72,6 +73,9 @@ func (n *Node) merge(b *boundMap, from gossip.Sender, entries []crdt.Entry) (del
 		}
 		if won {
 			b.won = append(b.won, slot)
+			if following {
+				n.noticeRemote(b, slot, from.Node)
+			}
 		}
 	}
 	n.spread(b, b.won, from.Node)
@@ -101,4 +105,31 @@ func (m *mirror) reaches(e crdt.Entry) bool {
 // Read calls fn with the store of one map on the owner.
 func (r replica) Read(ctx context.Context, name string, fn func(*crdt.Store)) error {
 	return r.on(ctx, name, func(b *boundMap) { fn(b.store) })
+}
+
+// Inspect is Read with what the kernel map lacks.
+func (r replica) Inspect(ctx context.Context, name string, fn func(*crdt.Store, func(crdt.Slot) (pending, evicted bool))) error {
+	return r.on(ctx, name, func(b *boundMap) { fn(b.store, b.lacks) })
+}
+
+// Held tells what this member has of a key.
+func (r replica) Held(ctx context.Context, name string, key []byte) (gossip.Held, error) {
+	h, _, _, err := r.n.held(ctx, name, key)
+	return h, err
+}
+
+// View tells of all maps of which it is known what they are, in the order of the
+// configuration.
+func (r replica) View(ctx context.Context) (maps []gossip.MapView, err error) {
+	err = r.n.call(ctx, func() {
+		for _, c := range r.n.config.Maps {
+			if b := r.n.byName[c.Name]; b != nil {
+				v := gossip.MapView{Name: b.Name, Digest: b.store.Digest()}
+				v.Entries, v.Tombstones = b.store.Len()
+				v.Pending, _ = b.pendingApply()
+				maps = append(maps, v)
+			}
+		}
+	})
+	return maps, err
 }

@@ -32,8 +32,8 @@ func contentOf(e crdt.Entry) content {
 // none and matches nothing.
 type fingerprint uint64
 
-// Fingerprints have the lowest bit set, or are absence; six bits above these
-// two are never set (see waitCell).
+// Fingerprints have the lowest bit set, or are absence; seven bits above
+// these two are never set (see waitCell).
 const (
 	presence fingerprint = 1
 	absence  fingerprint = 2
@@ -43,7 +43,7 @@ func (c content) fingerprint(seed maphash.Seed) fingerprint {
 	if !c.present {
 		return absence
 	}
-	return fingerprint(maphash.Bytes(seed, c.value))&^255 | presence
+	return fingerprint(maphash.Bytes(seed, c.value))&^511 | presence
 }
 
 // verdict is what settling a key asks for.

@@ -102,6 +102,7 @@ type Status struct {
 	Conflicts     []string     `json:"conflicts"`
 	Refused       []string     `json:"refused"`         // hosts whose packets and streams were refused within the last minute, and why; senders can be forged
 	StateError    string       `json:"state_error"`     // why nothing survives a restart although there is a state directory
+	Encrypted     bool         `json:"encrypted"`       // what members say to each other; whether a keyring was given
 	ClockOffsetMS float64      `json:"clock_offset_ms"` // of this host's clock to the median of the other living members': above 0 it is ahead
 	Members       []Member     `json:"members"`
 	Maps          []MapStatus  `json:"maps"`
@@ -323,8 +324,9 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 		Conflicts:     append([]string{}, n.cluster.Conflicts()...),
 		Refused:       n.cluster.RefusedSenders(),
 		StateError:    n.stateError(),
+		Encrypted:     len(n.config.Keyring) > 0,
 		ClockOffsetMS: milliseconds(offset),
-		Members:       n.Members(), Maps: maps, Network: n.cluster.Stats(),
+		Members:       n.Members(), Maps: maps, Network: n.networkStats(),
 	}
 	if err := n.call(ctx, func() {
 		if n.watch != nil {
@@ -344,6 +346,16 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 		}
 	}
 	return s, nil
+}
+
+// networkStats are those of the cluster; of a map that it does not know yet there are
+// no differences.
+func (n *Node) networkStats() gossip.Stats {
+	s := n.cluster.Stats()
+	for _, m := range n.config.Maps {
+		s.Differences[m.Name] += 0
+	}
+	return s
 }
 
 // Sync runs anti-entropy with the other members now and waits for it.

@@ -39,6 +39,8 @@ type unsettled struct {
 	drained  bool     // and many keys had been deleted at once before that
 	deleted  bool     // a record said so, which others came close to
 	evicted  bool     // a record said so
+
+	findings *findings // of the latest scan that somebody asked for and that found the key; nil: none
 }
 
 // lookQueue has the unsettled keys that wait for a look, the earliest first
@@ -228,6 +230,7 @@ func (m *mirror) settleKey(key string, u *unsettled, now int64, wall func(int64)
 		m.counters.ScanFound++
 	}
 	delete(m.unsettled, key)
+	u.findings.settled(v)
 	if u.again {
 		m.touch([]byte(key), u.touched, now).deleted = u.deleted
 	}
@@ -239,11 +242,13 @@ func (m *mirror) settleKey(key string, u *unsettled, now int64, wall func(int64)
 		}
 		m.keys.unset(slot, flagEvicted)
 		m.queue(slot)
+		u.findings.due(slot)
 	case verdictEvict:
 		m.evict(slot)
 	case verdictStamp:
 		stamped, won := m.stampMissed([]byte(key), u, now, wall)
 		if won {
+			u.findings.stamp()
 			return stamped, true
 		}
 	case verdictInSync:

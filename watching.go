@@ -53,6 +53,9 @@ func (n *Node) watched(w mapwatch.Watch, maps []*boundMap) {
 		return
 	}
 	n.batches = w.Batches()
+	if n.followed > 0 { // a Watch begins without
+		w.NameWriters(true)
+	}
 	named := make(map[string][]string) // the maps that are captured in one way
 	for i, b := range maps {
 		b.index, b.watchedOnce = i, true
@@ -157,6 +160,8 @@ func (n *Node) rewatched(ctx context.Context, w mapwatch.Watch, maps, before []*
 func (b *boundMap) forsake(why error, until int64) {
 	b.gone = errors.Join(why, b.kernel.Close())
 	b.kernel, b.unbound, b.notBefore = nil, true, until
+	b.asked.end(b.gone)
+	b.asked = nil
 }
 
 // rewatchDue tries again what did not work.

@@ -75,11 +75,13 @@ func (t *transport) serveConn(conn net.Conn) {
 		return
 	}
 	_ = conn.SetReadDeadline(time.Time{})
-	session, err := yamux.Server(&guardedConn{Conn: conn}, t.mux)
+	flow := &inflow{guardedConn: guardedConn{Conn: conn}, all: &t.unread}
+	session, err := yamux.Server(flow, t.mux)
 	if err != nil {
 		t.garbage(conn, err.Error())
 		return
 	}
+	defer flow.empty() // nothing reads any more
 	defer session.Close()
 	idle := time.AfterFunc(2*idleClose, func() { closeUnused(session) })
 	defer idle.Stop()
@@ -93,7 +95,7 @@ func (t *transport) serveConn(conn net.Conn) {
 			return
 		}
 		idle.Reset(2 * idleClose)
-		if !t.hand(stream, session, own) {
+		if !t.hand(stream, session, flow, own) {
 			return
 		}
 	}
@@ -104,7 +106,7 @@ func (t *transport) serveConn(conn net.Conn) {
 func closeUnused(session *yamux.Session) { _ = session.Close() }
 
 // hand waits for room among the inbound streams and passes one to memberlist.
-func (t *transport) hand(stream net.Conn, session *yamux.Session, own chan struct{}) bool {
+func (t *transport) hand(stream net.Conn, session *yamux.Session, flow *inflow, own chan struct{}) bool {
 	for _, slots := range []chan struct{}{own, t.slots} {
 		select {
 		case slots <- struct{}{}:
@@ -114,7 +116,13 @@ func (t *transport) hand(stream net.Conn, session *yamux.Session, own chan struc
 			return false
 		}
 	}
-	counted := &countedConn{Conn: stream, held: &t.held, release: func() { <-own; <-t.slots }}
+	counted := &countedConn{Conn: stream, held: &t.held, took: flow.took, whole: t.whole, ended: session.CloseChan(), release: func() {
+		if session.NumStreams() == 0 {
+			flow.empty()
+		}
+		<-own
+		<-t.slots
+	}}
 	select {
 	case t.streams <- counted:
 		return true
@@ -131,30 +139,63 @@ var errInboundBudget = errors.New("too many bytes of inbound messages at once")
 // countedConn gives its slot back when it is closed. memberlist keeps all that
 // it reads of a stream until the message is whole, up to 20 MiB, from anybody
 // who knows the cluster's name: so what long streams hold together is bounded
-// too. A message that is cut off so comes again by anti-entropy.
+// too, and how many messages that were read whole are taken apart at a time. A
+// message that is cut off so comes again by anti-entropy.
 type countedConn struct {
 	net.Conn
 	once    sync.Once
 	release func()
-	held    *atomic.Int64 // bytes past freeStreamBytes, all inbound streams
-	read    int64         // of this one
+	took    func(int)       // told what was read
+	whole   chan struct{}   // a slot each for streams that were read whole
+	ended   <-chan struct{} // the session's end
+	held    *atomic.Int64   // bytes past freeStreamBytes, all inbound streams
+	read    int64           // of this one
+	opening opening
+	isWhole bool
 }
 
 func (c *countedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	c.read += int64(n)
+	c.took(n)
 	if over := min(int64(n), c.read-freeStreamBytes); over > 0 && c.held.Add(over) > maxHeldBytes {
 		return 0, errInboundBudget
+	}
+	if unwanted := c.opening.see(b[:n]); unwanted != nil {
+		return 0, unwanted
+	}
+	if c.opening.length > 0 && c.read >= int64(c.opening.length) && !c.isWhole {
+		if !c.waitWhole() {
+			return 0, errInboundBudget
+		}
 	}
 	return n, err
 }
 
+// waitWhole waits for a slot, not for ever.
+func (c *countedConn) waitWhole() bool {
+	timer := time.NewTimer(connectTimeout)
+	defer timer.Stop()
+	select {
+	case c.whole <- struct{}{}:
+		c.isWhole = true
+		return true
+	case <-timer.C:
+	case <-c.ended:
+	}
+	return false
+}
+
 func (c *countedConn) Close() error {
-	defer c.once.Do(func() {
+	err := c.Conn.Close()
+	c.once.Do(func() {
 		c.held.Add(-max(0, c.read-freeStreamBytes))
+		if c.isWhole {
+			<-c.whole
+		}
 		c.release()
 	})
-	return c.Conn.Close()
+	return err
 }
 
 // garbage counts a connection that does not speak the protocol, and warns once

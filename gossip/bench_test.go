@@ -89,6 +89,14 @@ func (r *trivial) Read(_ context.Context, _ string, fn func(*crdt.Store)) error 
 	return nil
 }
 
+func (r *trivial) Inspect(ctx context.Context, name string, fn func(*crdt.Store, func(crdt.Slot) (pending, evicted bool))) error {
+	return r.Read(ctx, name, func(s *crdt.Store) { fn(s, func(crdt.Slot) (pending, evicted bool) { return }) })
+}
+
+func (r *trivial) Held(context.Context, string, []byte) (Held, error) { return Held{}, nil }
+
+func (r *trivial) View(context.Context) ([]MapView, error) { return nil, nil }
+
 // BenchmarkLoopback is changes spread from one cluster to another over the
 // loopback interface, to replicas that do nothing: what the network costs.
 func BenchmarkLoopback(b *testing.B) {

@@ -32,6 +32,14 @@ type Replica interface {
 	// the store has all entries that the member's had at that moment, or newer
 	// ones (crdt.Progress.Learn). It returns once the floor is raised, if it is.
 	Learn(ctx context.Context, mapName string, r crdt.Report, complete bool) error
+	// Inspect is Read with a function that reports whether the kernel map does not
+	// have the entry in a slot yet, or let go of it.
+	Inspect(ctx context.Context, mapName string, fn func(s *crdt.Store, lacks func(crdt.Slot) (pending, evicted bool))) error
+	// Held tells what this member has of a key; what it returns is the caller's. An
+	// error for a map that is not replicated here, and for a key of the wrong size.
+	Held(ctx context.Context, mapName string, key []byte) (Held, error)
+	// View tells of all maps, in an order that stays.
+	View(ctx context.Context) ([]MapView, error)
 }
 
 // Sender is a member as a Replica has to know it.
@@ -66,6 +74,7 @@ type Cluster struct {
 	routes         atomic.Pointer[map[*Map]route] // nil: to be worked out; stored with mu held
 	serving        atomic.Int32                   // sessions begun by others
 	deferred       atomic.Int32                   // exchanges put off in a row
+	inboxBytes     atomic.Int64                   // that wait, see inbox
 	running        atomic.Bool                    // frames are handled
 	refusedSenders refusedSenders
 	leaving        atomic.Bool
@@ -76,6 +85,9 @@ type Cluster struct {
 	census    chan struct{} // a token: membership changed, look for duplicates
 	news      chan struct{} // a token: somebody was met, make sure that others hear of it
 	fatal     chan error    // what ends Run
+
+	keys     sync.Mutex // held while the keyring changes, and until that is kept
+	keysKept bool       // Config.KeepKeyring has the keys, or they come from there; guarded by keys
 
 	mu         sync.Mutex
 	closed     bool
@@ -90,11 +102,13 @@ type Cluster struct {
 	refused    map[string]string  // by map name: why this member keeps it out
 	duplicates map[string]string  // by node ID: what to tell
 	strangers  []strangerFrame
-	answers    map[uint64]chan state // by nonce
-	seeds      map[string]string     // seeds that fail, and why
-	working    map[string]bool       // seeds that worked in the last round of joining
-	reached    map[string]bool       // seeds that ever worked
-	lookups    map[string]*lookup    // by seed
+	answers    map[uint64]chan state  // by nonce
+	asks       map[uint64]*waitingAsk // by nonce
+	differed   map[string]uint64      // by map name: Stats.Differences
+	seeds      map[string]string      // seeds that fail, and why
+	working    map[string]bool        // seeds that worked in the last round of joining
+	reached    map[string]bool        // seeds that ever worked
+	lookups    map[string]*lookup     // by seed
 	lost       map[netip.AddrPort]lostMember
 	attempts   map[netip.AddrPort]*attempt // to join, by address
 	alone      bool                        // no seed but ourselves

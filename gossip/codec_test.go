@@ -57,6 +57,8 @@ func samples() map[string][]byte {
 		"syncparts":  syncParts{77, 3, differing(digests, make([]uint64, crdt.Buckets)), 2, []byte("sum-1.sum-2.")}.encode(sampleSender),
 		"syncprints": syncPrints{77, 3, []byte{1}, framePrints + 2, framePrints, []byte("print1print2")}.encode(sampleSender),
 		"synclack":   syncLack{77, 3, []byte{5}, []byte("hash-keywalltime")}.encode(sampleSender),
+		"ask":        ask{Nonce: 5, Kind: askHeld, Body: heldBody("flows", []byte("key-0001"))}.encode(sampleSender),
+		"answer":     answer{Nonce: 5, Status: answerFailed, Reason: "no such map", Body: sampleBodies()["held"]}.encode(sampleSender),
 		"syncchunk":  syncChunk{77, 3}.encode(sampleSender),
 		"meta":       meta{Protocol: 1, Node: "host-a", BootID: "0123456789abcdef", Start: 1_700_000_000_000_000_000, Version: "v1.2.3"}.encode(),
 	}
@@ -114,6 +116,10 @@ func decodeAny(frame []byte) (k kind, decoded any, err error) {
 		decoded, err = decodeSyncPrints(r)
 	case kindSyncLack:
 		decoded, err = decodeSyncLack(r)
+	case kindAsk:
+		decoded, err = decodeAsk(r)
+	case kindAnswer:
+		decoded, err = decodeAnswer(r)
 	case kindSyncChunk:
 		decoded, err = decodeSyncChunk(r)
 	}

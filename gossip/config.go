@@ -83,6 +83,11 @@ type Config struct {
 	// Keyring holds AES keys of 16, 24 or 32 bytes. The first encrypts, all
 	// decrypt. Empty: no encryption.
 	Keyring [][]byte
+	// KeepKeyring writes the keys that are in force, the first of which encrypts, to
+	// where Keyring comes from. It is called after a member asked for a change of
+	// them, one call at a time, and may block; what it gets is its own. Nil: a change
+	// lasts until Close.
+	KeepKeyring func(keys [][]byte) error
 	// SyncInterval is the time between two rounds of anti-entropy, each with
 	// one random member.
 	SyncInterval time.Duration
@@ -126,6 +131,8 @@ func (c Config) Validate() error {
 	}
 	if len(c.Version) > maxVersionBytes {
 		fault("version %q: want at most %d bytes", c.Version, maxVersionBytes)
+	} else if !printable(c.Version) { // no member takes in one that tells it, not even this one
+		fault("version %q: only printable text is allowed", c.Version)
 	}
 	if c.Transport == nil && !c.Bind.IsValid() {
 		fault("bind address: none given, want IP:PORT")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -56,6 +57,16 @@ func (d *delegate) MergeRemoteState(frame []byte, _ bool) { d.c.deliver(bytes.Cl
 // NotifyAlive refuses members that this one cannot talk to. The cluster's name
 // is memberlist's label and was checked before.
 func (d *delegate) NotifyAlive(node *memberlist.Node) error {
+	if err := speaksWithUs(node); err != nil {
+		return err
+	}
+	return d.c.roomFor(node.Name)
+}
+
+func speaksWithUs(node *memberlist.Node) error {
+	if n := len(node.Addr); n != net.IPv4len && n != net.IPv6len {
+		return fmt.Errorf("member has an address of %d bytes", n)
+	}
 	m, err := decodeMeta(node.Meta)
 	if err != nil {
 		return fmt.Errorf("not a member of mapgossip: %w", err)
@@ -76,7 +87,7 @@ func (d *delegate) NotifyMerge(nodes []*memberlist.Node) error {
 		if n.State != memberlist.StateAlive {
 			continue
 		}
-		if err := d.NotifyAlive(n); err != nil {
+		if err := speaksWithUs(n); err != nil {
 			d.c.log.Warn("refused to merge with other members", "addr", n.Address(), "error", err)
 			return err
 		}

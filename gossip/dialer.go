@@ -79,7 +79,7 @@ func openStream(ctx context.Context, session *yamux.Session) (net.Conn, error) {
 		if r.err != nil {
 			return nil, fail(r.err)
 		}
-		return pieceConn{r.stream}, nil
+		return &pieceConn{Conn: r.stream}, nil
 	case <-ctx.Done():
 		go func() {
 			if r := <-opened; r.err == nil {
@@ -134,11 +134,20 @@ func (d *dialer) dial(ctx context.Context, t *transport) (*yamux.Session, error)
 		_ = conn.Close()
 		return nil, fmt.Errorf("session to %s: %w", d.addr, err)
 	}
+	go refuseStreams(session)
 	if t.ctx.Err() != nil { // shut down meanwhile, which may have missed this one
 		_ = session.Close()
 		return nil, net.ErrClosed
 	}
 	return session, nil
+}
+
+// refuseStreams ends a session when the side that was dialed opens a stream:
+// nobody would ever read it. It returns once the session has ended.
+func refuseStreams(session *yamux.Session) {
+	if _, err := session.AcceptStream(); err == nil {
+		_ = session.Close()
+	}
 }
 
 // closeIdle closes a session without streams that was not used for a while,
@@ -182,10 +191,22 @@ func (d *dialer) close() {
 const pieceBytes = 32 << 10
 
 // pieceConn writes in pieces: the other side's multiplexer keeps a buffer that
-// grows to twice the largest frame of a stream and more, for each stream anew.
-type pieceConn struct{ net.Conn }
+// grows to twice the largest frame of a stream and more, for each stream anew. What
+// answers is looked at as in countedConn.
+type pieceConn struct {
+	net.Conn
+	opening opening
+}
 
-func (c pieceConn) Write(b []byte) (n int, err error) {
+func (c *pieceConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if unwanted := c.opening.see(b[:n]); unwanted != nil {
+		return 0, unwanted
+	}
+	return n, err
+}
+
+func (c *pieceConn) Write(b []byte) (n int, err error) {
 	for piece := range slices.Chunk(b, pieceBytes) {
 		wrote, err := c.Conn.Write(piece)
 		if n += wrote; err != nil {

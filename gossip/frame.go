@@ -44,6 +44,8 @@ const (
 	kindSyncPrints                 // fingerprints of the entries of the parts that differ
 	kindSyncLack                   // which of these entries are wanted
 	kindSyncChunk                  // these were merged
+	kindAsk                        // something is to be told or done, by kind
+	kindAnswer                     // what came of it
 )
 
 var (
@@ -115,7 +117,7 @@ func openFrame(b []byte) (k kind, sender string, r *fieldReader, err error) {
 		return 0, "", nil, fmt.Errorf("%w: checksum differs", errMalformed)
 	}
 	k = kind(b[2])
-	if b[1] != frameVersion || k < kindBatch || k > kindSyncChunk {
+	if b[1] != frameVersion || k < kindBatch || k > kindAnswer {
 		return k, "", nil, errUnknownKind
 	}
 	r = newFieldReader(b[frameHeaderBytes:])

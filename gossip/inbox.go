@@ -1,12 +1,20 @@
 package gossip
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 const (
 	// What may wait to be merged from one member. Its credit is smaller, so
 	// only a member that ignores it, or a flood of packets, gets here.
 	maxInbox      = 4096
 	maxInboxBytes = 24 << 20
+	// What may wait from all members together: one may call itself by many names.
+	// Up to freeInboxBytes of each inbox are not counted.
+	maxWaitingBytes = 256 << 20
+	freeInboxBytes  = 64 << 10
+	parcelBytes     = 512 // what a parcel takes beside its frame
 )
 
 // parcel is a verified frame of a known sender.
@@ -19,16 +27,34 @@ type parcel struct {
 // inbox is the frames of one member that wait to be handled, in order of
 // arrival. Safe for concurrent use.
 type inbox struct {
-	wake chan struct{} // holds one token when something waits
+	wake    chan struct{} // holds one token when something waits
+	waiting *atomic.Int64 // bytes past freeInboxBytes, all inboxes
 
 	mu      sync.Mutex
 	limit   int // bytes
 	parcels []parcel
-	bytes   int
+	bytes   int // with parcelBytes each
+	closed  bool
 }
 
-func newInbox(limit int) *inbox {
-	return &inbox{wake: make(chan struct{}, 1), limit: limit}
+func newInbox(limit int, waiting *atomic.Int64) *inbox {
+	return &inbox{wake: make(chan struct{}, 1), waiting: waiting, limit: limit}
+}
+
+// charge changes what waits here.
+func (i *inbox) charge(bytes int) (over bool) {
+	before := max(0, i.bytes-freeInboxBytes)
+	i.bytes += bytes
+	more := int64(max(0, i.bytes-freeInboxBytes) - before)
+	return i.waiting.Add(more) > maxWaitingBytes && more > 0
+}
+
+// discard drops what waits; nothing more is taken.
+func (i *inbox) discard() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.charge(-i.bytes)
+	i.parcels, i.closed = nil, true
 }
 
 // raise lets more bytes wait.
@@ -38,15 +64,19 @@ func (i *inbox) raise(limit int) {
 	i.limit = max(i.limit, limit)
 }
 
-// put never blocks; false when full.
+// put never blocks; false when this inbox is full, or all together are.
 func (i *inbox) put(p parcel) bool {
 	i.mu.Lock()
-	if len(i.parcels) >= maxInbox || len(i.parcels) > 0 && i.bytes+p.bytes > i.limit {
+	if i.closed || len(i.parcels) >= maxInbox || len(i.parcels) > 0 && i.bytes+p.bytes > i.limit {
+		i.mu.Unlock()
+		return false
+	}
+	if i.charge(p.bytes + parcelBytes) {
+		i.charge(-p.bytes - parcelBytes)
 		i.mu.Unlock()
 		return false
 	}
 	i.parcels = append(i.parcels, p)
-	i.bytes += p.bytes
 	i.mu.Unlock()
 	select {
 	case i.wake <- struct{}{}:
@@ -66,6 +96,6 @@ func (i *inbox) take() (parcel, bool) {
 	p := i.parcels[0]
 	i.parcels[0] = parcel{}
 	i.parcels = i.parcels[1:]
-	i.bytes -= p.bytes
+	i.charge(-p.bytes - parcelBytes)
 	return p, true
 }

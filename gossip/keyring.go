@@ -23,6 +23,8 @@ func (c *Cluster) SetKeyring(keys [][]byte) error {
 			return fmt.Errorf("set keyring: key %d: want 16, 24 or 32 bytes, have %d", i+1, n)
 		}
 	}
+	c.keys.Lock()
+	defer c.keys.Unlock()
 	for _, k := range keys {
 		if err := c.keyring.AddKey(bytes.Clone(k)); err != nil {
 			return fmt.Errorf("set keyring: %w", err)
@@ -39,9 +41,10 @@ func (c *Cluster) SetKeyring(keys [][]byte) error {
 		if wanted {
 			continue
 		}
-		if err := c.keyring.RemoveKey(old); err != nil {
+		if err := dropKey(c.keyring, old); err != nil {
 			return fmt.Errorf("set keyring: %w", err)
 		}
 	}
+	c.keysKept = c.cfg.KeepKeyring != nil // they come from there
 	return nil
 }

@@ -2,6 +2,7 @@ package gossip
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -19,6 +20,11 @@ const (
 const (
 	keepGone = time.Hour // how long Members tells of those that are gone
 	maxGone  = 1024
+	// maxMembers bounds those that live: as many as a crdt.Progress remembers.
+	maxMembers = 4096
+	// reapTime is how long memberlist keeps a member that is gone, or longer. In
+	// each such time maxGone may go, else no new ones are taken in.
+	reapTime = 2 * time.Minute
 )
 
 // Member is one member as this one sees it.
@@ -50,6 +56,7 @@ type record struct {
 	peer    *peer // nil unless alive
 	maps    map[string]mapState
 	rooms   map[string]Room
+	foreign int    // of maps: this member had none of the name when it was told
 	told    bool   // it has told its maps
 	order   uint64 // of what it told last
 	inSync  bool
@@ -165,7 +172,7 @@ func (c *Cluster) arrive(node *memberlist.Node) {
 		if old.peer != nil {
 			old.peer.cancel()
 		}
-		r.maps, r.rooms, r.told, r.order, r.first = old.maps, old.rooms, old.told, old.order, old.first
+		r.maps, r.rooms, r.foreign, r.told, r.order, r.first = old.maps, old.rooms, old.foreign, old.told, old.order, old.first
 	}
 	c.records[r.name] = r
 	c.forgetLocked(now)
@@ -188,7 +195,7 @@ func (c *Cluster) arrive(node *memberlist.Node) {
 	if c.joined.IsZero() {
 		c.joined = now
 	}
-	p := newPeer(c.ctx, m, *node, c.inboxSize)
+	p := newPeer(c.ctx, m, *node, c.inboxSize, &c.inboxBytes)
 	r.peer = p
 	c.noteLocked(func() {
 		c.log.Info("member joined", "member", m.Node, "addr", p.addr, "boot_id", m.BootID, "version", m.Version)
@@ -206,6 +213,33 @@ func (c *Cluster) arrive(node *memberlist.Node) {
 	}
 	c.wakeCensus()
 	c.wakeNews()
+}
+
+// roomFor says why a member of that name is not taken in; nil if it is. Whoever
+// has the key can make up names without end. It runs inside memberlist's lock.
+func (c *Cluster) roomFor(name string) error {
+	now := c.cfg.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := c.records[name]
+	if known != nil && !known.gone() || name == c.name {
+		return nil
+	}
+	living, lately := 0, 0
+	for _, r := range c.records {
+		if !r.gone() {
+			living++
+		} else if now.Sub(r.since) < reapTime {
+			lately++
+		}
+	}
+	if living >= maxMembers {
+		return fmt.Errorf("%d members live: no more are taken in", living)
+	}
+	if known == nil && lately >= maxGone {
+		return fmt.Errorf("%d members went within %v: no new ones are taken in", lately, reapTime)
+	}
+	return nil
 }
 
 // depart records that memberlist gave a member up, or that it left. It runs

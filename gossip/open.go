@@ -45,6 +45,9 @@ func Open(cfg Config, r Replica) (*Cluster, error) {
 		rooms:      make(map[string]Room),
 		duplicates: make(map[string]string),
 		answers:    make(map[uint64]chan state),
+		asks:       make(map[uint64]*waitingAsk),
+		differed:   make(map[string]uint64),
+		keysKept:   cfg.KeepKeyring != nil,
 		seeds:      make(map[string]string),
 		reached:    make(map[string]bool),
 		lookups:    make(map[string]*lookup),
@@ -75,7 +78,7 @@ func Open(cfg Config, r Replica) (*Cluster, error) {
 		return nil, err
 	}
 	if ml.Transport == nil {
-		c.transport, err = openTransport(cfg.Bind, logger, cfg.Logger)
+		c.transport, err = openTransport(cfg.Bind, len(cfg.Keyring) > 0, logger, cfg.Logger)
 		if err != nil {
 			return nil, err
 		}

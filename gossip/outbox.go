@@ -1,7 +1,9 @@
 package gossip
 
 import (
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/mapgossip/mapgossip/crdt"
 )
@@ -59,6 +61,9 @@ func (o *outbox) put(at int, spec *Map, slots []crdt.Slot, resend bool) {
 	before := q.len()
 	for _, slot := range slots {
 		q.push(slot)
+	}
+	if q.len() > before {
+		q.mark(q.len()-before, time.Now())
 	}
 	o.count += q.len() - before
 	q.resend = q.resend || resend
@@ -120,6 +125,18 @@ func (o *outbox) take(at int, spec *Map, use func(crdt.Slot) bool) {
 	}
 }
 
+// age is how long the slot that waits longest has waited; 0 when none waits.
+func (o *outbox) age(now time.Time) (age time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i := range o.lanes {
+		for _, m := range o.lanes[i].turns {
+			age = max(age, now.Sub(o.lanes[i].queues[m].marks[0].at))
+		}
+	}
+	return age
+}
+
 // clear drops everything and returns how many slots that were.
 func (o *outbox) clear() int {
 	o.mu.Lock()
@@ -138,6 +155,8 @@ type slotQueue struct {
 	head   int      // of slots: those before it have left
 	waits  []uint64 // a bit for each slot: it is in the queue
 	resend bool     // some were sent by a packet that was not acknowledged
+	pushed uint64   // slots ever
+	marks  []mark   // in order; the first is at or before the front; none when empty
 }
 
 func (q *slotQueue) len() int { return len(q.slots) - q.head }
@@ -158,6 +177,35 @@ func (q *slotQueue) push(slot crdt.Slot) {
 	q.slots = append(q.slots, slot)
 }
 
+// Ages are known of some slots only: the longer the wait, the fewer. A slot is told
+// to be as old as the one before it that has a mark: too old by markEvery, or by a
+// sixteenth of the longest wait since the queue was empty.
+const (
+	markEvery   = 10 * time.Millisecond
+	maxAgeMarks = 64
+)
+
+// mark says when a slot began to wait.
+type mark struct {
+	pushed uint64 // as slotQueue.pushed was before
+	at     time.Time
+}
+
+// mark notes that the last n slots came now.
+func (q *slotQueue) mark(n int, now time.Time) {
+	q.pushed += uint64(n)
+	if last := len(q.marks) - 1; last >= 0 && now.Sub(q.marks[last].at) < max(markEvery, now.Sub(q.marks[0].at)/(maxAgeMarks/2)) {
+		return
+	}
+	if len(q.marks) == maxAgeMarks {
+		for i := range maxAgeMarks / 2 {
+			q.marks[i] = q.marks[2*i]
+		}
+		q.marks = q.marks[:maxAgeMarks/2]
+	}
+	q.marks = append(q.marks, mark{q.pushed - uint64(n), now})
+}
+
 // front returns the oldest slot; the queue must not be empty.
 func (q *slotQueue) front() crdt.Slot { return q.slots[q.head] }
 
@@ -166,9 +214,13 @@ func (q *slotQueue) pop() {
 	q.waits[slot>>6] &^= 1 << (slot & 63)
 	q.head++
 	if q.head < len(q.slots) {
+		front := q.pushed - uint64(q.len())
+		for len(q.marks) > 1 && q.marks[1].pushed <= front {
+			q.marks = slices.Delete(q.marks, 0, 1)
+		}
 		return
 	}
-	q.slots, q.head, q.resend = q.slots[:0], 0, false
+	q.slots, q.head, q.resend, q.marks = q.slots[:0], 0, false, q.marks[:0]
 	if cap(q.slots) > keepSlots {
 		q.slots, q.waits = nil, nil
 	}

@@ -46,6 +46,8 @@ type peer struct {
 	rtt        atomic.Int64  // ns, 0: not known
 	tried      atomic.Int64  // Unix ns: when an exchange with it last began
 	exchanging chan struct{} // holds a token while an exchange with it runs
+	asking     chan struct{} // holds a token for each ask of it that is under way
+	answering  atomic.Int32  // asks of its that are being answered
 	announce   chan struct{} // a token: it may not know all maps of this member
 	knows      int           // so many it knew when it last answered; guarded by Cluster.mu
 
@@ -72,16 +74,17 @@ type flight struct {
 	session *session    // nil for rumors
 }
 
-func newPeer(ctx context.Context, m meta, node memberlist.Node, inboxBytes int) *peer {
+func newPeer(ctx context.Context, m meta, node memberlist.Node, inboxBytes int, waiting *atomic.Int64) *peer {
 	p := &peer{
 		meta:       m,
 		boot:       m.name(),
 		addr:       node.Address(),
 		node:       &node,
 		out:        newOutbox(),
-		in:         newInbox(inboxBytes),
-		asked:      newInbox(inboxBytes),
+		in:         newInbox(inboxBytes, waiting),
+		asked:      newInbox(inboxBytes, waiting),
 		exchanging: make(chan struct{}, 1),
+		asking:     make(chan struct{}, maxAnswering),
 		announce:   make(chan struct{}, 1),
 		flights:    make(map[uint64]*flight),
 		window:     semaphore.NewWeighted(rumorWindow),

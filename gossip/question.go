@@ -133,6 +133,9 @@ func (c *Cluster) handleState(p *peer, s state) {
 func (c *Cluster) compared(p *peer, these map[string]bool, differ []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for _, name := range differ {
+		c.differed[name]++
+	}
 	r := c.records[p.boot]
 	if r == nil || r.peer != p {
 		return

@@ -11,11 +11,12 @@ import (
 // Nothing is allocated by a declared length: what is longer than the rest of
 // the input is a fault.
 type fieldReader struct {
-	data []byte
-	src  *bytes.Reader
-	dec  *msgpack.Decoder
-	left int
-	err  error
+	data  []byte
+	src   *bytes.Reader
+	dec   *msgpack.Decoder
+	left  int
+	marks int // of reports, so far
+	err   error
 }
 
 func newFieldReader(data []byte) *fieldReader {

@@ -44,7 +44,9 @@ func (c *Cluster) deliver(frame []byte) {
 	p := r.peer
 	r.heard = c.cfg.Boot()
 	c.mu.Unlock()
-	c.accept(p, parcel{k, fields, len(frame)})
+	if err := c.accept(p, parcel{k, fields, len(frame)}); err != nil {
+		c.discard(p.Node, k, err)
+	}
 }
 
 // shelveLocked keeps the frame of a stranger for a while.
@@ -71,18 +73,19 @@ func (c *Cluster) shelveLocked(sender string, p parcel) {
 func (c *Cluster) admitLocked(p *peer) {
 	kept := c.strangers[:0]
 	for _, s := range c.strangers {
-		if s.sender == p.boot {
-			c.accept(p, s.parcel)
-		} else {
+		if s.sender != p.boot {
 			kept = append(kept, s)
+		} else if err := c.accept(p, s.parcel); err != nil {
+			c.noteLocked(func() { c.discard(p.Node, s.parcel.kind, err) })
 		}
 	}
 	clear(c.strangers[len(kept):])
 	c.strangers = kept
 }
 
-// accept handles at once what releases credit, and queues the rest.
-func (c *Cluster) accept(p *peer, f parcel) {
+// accept handles at once what releases credit, and queues the rest. The error is
+// for discard, without locks.
+func (c *Cluster) accept(p *peer, f parcel) error {
 	if p.heard() {
 		c.requestExchange(p)
 	}
@@ -90,8 +93,7 @@ func (c *Cluster) accept(p *peer, f parcel) {
 	case kindAck:
 		seqs, err := decodeAck(f.fields)
 		if err != nil {
-			c.discard(p.Node, f.kind, err)
-			return
+			return err
 		}
 		now := time.Now()
 		for _, seq := range seqs {
@@ -99,8 +101,7 @@ func (c *Cluster) accept(p *peer, f parcel) {
 		}
 	case kindGoodbye:
 		if err := decodeGoodbye(f.fields); err != nil {
-			c.discard(p.Node, f.kind, err)
-			return
+			return err
 		}
 		p.mu.Lock()
 		p.goodbye = true
@@ -114,9 +115,11 @@ func (c *Cluster) accept(p *peer, f parcel) {
 			c.counters.inboxDropped.Add(1)
 		}
 	}
+	return nil
 }
 
-// discard counts a frame that could not be understood.
+// discard counts a frame that could not be understood. Not to be called with a
+// lock held: a log may be slow.
 func (c *Cluster) discard(node string, k kind, err error) {
 	if errors.Is(err, errUnknownKind) {
 		c.counters.unknownFrames.Add(1)
@@ -133,6 +136,7 @@ type acks struct{ packet, stream []uint64 }
 // in one inbox, questions and answers in the other. These do not wait behind
 // the entries of a member that sends without end.
 func (c *Cluster) receiveFrom(p *peer, in *inbox) {
+	defer in.discard()
 	for {
 		select {
 		case <-p.ctx.Done():
@@ -222,6 +226,16 @@ func (c *Cluster) handle(p *peer, f parcel, d *decoder, done *acks) {
 		var s syncChunk
 		if s, err = decodeSyncChunk(f.fields); err == nil {
 			p.withSession(s.Session, func(s2 *session) { s2.got(s) })
+		}
+	case kindAsk:
+		var a ask
+		if a, err = decodeAsk(f.fields); err == nil {
+			c.handleAsk(p, a)
+		}
+	case kindAnswer:
+		var a answer
+		if a, err = decodeAnswer(f.fields); err == nil {
+			c.handleAnswer(p, a)
 		}
 	case kindSyncRefuse:
 		var id uint64

@@ -5,6 +5,9 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,6 +31,7 @@ type replica struct {
 	slow    time.Duration                 // that Merge takes
 	failing error                         // what Merge returns, unless nil
 	busy    atomic.Pointer[chan struct{}] // Read waits for it, as for an owner with a batch in hand, unless nil
+	deaf    atomic.Pointer[chan struct{}] // View waits for it, unless nil
 }
 
 func newReplica(node string, maps []Map) *replica {
@@ -108,6 +112,44 @@ func (r *replica) Read(_ context.Context, name string, fn func(*crdt.Store)) err
 	defer r.mu.Unlock()
 	fn(r.stores[name])
 	return nil
+}
+
+// Inspect says of keys that end in an odd byte that they wait.
+func (r *replica) Inspect(ctx context.Context, name string, fn func(*crdt.Store, func(crdt.Slot) (pending, evicted bool))) error {
+	return r.Read(ctx, name, func(s *crdt.Store) {
+		fn(s, func(slot crdt.Slot) (pending, evicted bool) {
+			e, _ := s.At(slot)
+			return e.Key[len(e.Key)-1]%2 == 1, false
+		})
+	})
+}
+
+func (r *replica) Held(ctx context.Context, name string, key []byte) (h Held, err error) {
+	if len(key) != flows.KeyBytes {
+		return Held{}, fmt.Errorf("a key of %d bytes", len(key))
+	}
+	err = r.Read(ctx, name, func(s *crdt.Store) {
+		if h.Entry, h.Known = s.Get(key); h.Known {
+			h.Entry.Key, h.Entry.Value = bytes.Clone(h.Entry.Key), bytes.Clone(h.Entry.Value)
+			h.Kernel = KernelValue{Read: true, Present: !h.Entry.Deleted, Value: h.Entry.Value}
+		}
+	})
+	return h, err
+}
+
+func (r *replica) View(context.Context) (views []MapView, err error) {
+	if free := r.deaf.Load(); free != nil {
+		<-*free
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(r.stores)) {
+		s := r.stores[name]
+		v := MapView{Name: name, Digest: s.Digest()}
+		v.Entries, v.Tombstones = s.Len()
+		views = append(views, v)
+	}
+	return views, nil
 }
 
 // put makes a local change.

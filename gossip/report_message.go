@@ -2,8 +2,10 @@ package gossip
 
 import "github.com/mapgossip/mapgossip/crdt"
 
-// maxMarks bounds the members of one report.
-const maxMarks = 8192
+const (
+	maxMarks      = 8192      // members of one report
+	maxFrameMarks = 256 << 10 // of all reports of one frame
+)
 
 // report writes what the sender knows of how far the members of a map are.
 func (w *frameWriter) report(r crdt.Report) {
@@ -26,6 +28,9 @@ func (r *fieldReader) report() (report crdt.Report) {
 			r.record(7, func() {
 				m := crdt.Mark{Member: r.text(maxNodeBytes), Has: r.time(), Stable: r.time(), Told: r.time(),
 					Seen: r.time(), Out: r.time(), Fence: r.time()}
+				if r.marks++; r.marks > maxFrameMarks {
+					r.fail("more than %d marks", maxFrameMarks)
+				}
 				if m.Member == "" {
 					r.fail("mark of no member")
 				}

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/mapgossip/mapgossip/crdt"
 )
 
 // A map must have one shape on all members. Where two differ, the member that
@@ -160,16 +162,44 @@ func (c *Cluster) learn(p *peer, s state) {
 		return // it came late: the member has told more since
 	}
 	was := &record{told: r.told, maps: r.maps}
-	r.told, r.order, r.maps, r.rooms = true, s.Order, make(map[string]mapState, len(s.Maps)), roomsOf(s.Maps)
-	for _, m := range s.Maps {
-		r.maps[m.Name] = m
-	}
+	r.told, r.order = true, s.Order
+	c.keepMapsLocked(r, s.Maps)
 	c.reviewLocked()
 	for name := range r.maps {
 		if spec := c.spec(name); c.commonLocked(r, spec) && !c.commonLocked(was, spec) {
 			r.uncompared(name)
 		}
 	}
+}
+
+// maxForeign bounds the maps that this member does not have and knows of, counted
+// for each member that told of one.
+const maxForeign = 64 << 10
+
+// keepMapsLocked notes the maps that a member told of, without their Progress.
+// Those that this member does not have, and that there is no room for, are left
+// out: when it adds one it asks all members anyway.
+func (c *Cluster) keepMapsLocked(r *record, told []mapState) {
+	room := maxForeign
+	for _, o := range c.records {
+		if o != r {
+			room -= o.foreign
+		}
+	}
+	r.foreign, r.maps = 0, make(map[string]mapState)
+	var kept []mapState
+	for _, m := range told {
+		if c.spec(m.Name) == nil {
+			if r.foreign >= room {
+				continue
+			}
+			r.foreign++
+		}
+		m.Progress = crdt.Report{}
+		r.maps[m.Name] = m
+		kept = append(kept, m)
+	}
+	r.rooms = roomsOf(kept)
 }
 
 // commonLocked reports whether this member and the one of r exchange the map, as

@@ -38,6 +38,9 @@ const (
 	// What longer ones hold beyond that is bounded for all together.
 	freeStreamBytes = 512 << 10
 	maxHeldBytes    = 128 << 20
+	// So many encrypted messages of streams are with memberlist at a time: what
+	// holds the key may compress 40 MiB into some bytes.
+	maxWholeStreams = 4
 )
 
 // transport is memberlist's network on one TCP and one UDP port. A TCP
@@ -49,13 +52,17 @@ type transport struct {
 	base    *memberlist.NetTransport
 	log     *slog.Logger
 	streams chan net.Conn
+	packets chan *memberlist.Packet
 	mux     *yamux.Config
 	ctx     context.Context
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 	slots   chan struct{} // inbound streams, all sessions
+	whole   chan struct{} // those of them that were read whole, see countedConn
 
-	held atomic.Int64 // see countedConn
+	encrypted bool         // members encrypt
+	held      atomic.Int64 // see countedConn
+	unread    atomic.Int64 // see inflow
 
 	bad, refused atomic.Uint64
 
@@ -69,14 +76,17 @@ type transport struct {
 
 var _ memberlist.NodeAwareTransport = (*transport)(nil)
 
-func openTransport(bind netip.AddrPort, logger *log.Logger, l *slog.Logger) (*transport, error) {
+func openTransport(bind netip.AddrPort, encrypted bool, logger *log.Logger, l *slog.Logger) (*transport, error) {
 	t := &transport{
-		log:     l,
-		streams: make(chan net.Conn),
-		slots:   make(chan struct{}, maxStreamsIn),
-		dialed:  make(map[string]*dialer),
-		inward:  make(map[net.Conn]netip.Addr),
-		perIP:   make(map[netip.Addr]int),
+		log:       l,
+		encrypted: encrypted,
+		streams:   make(chan net.Conn),
+		packets:   make(chan *memberlist.Packet),
+		slots:     make(chan struct{}, maxStreamsIn),
+		whole:     make(chan struct{}, maxWholeStreams),
+		dialed:    make(map[string]*dialer),
+		inward:    make(map[net.Conn]netip.Addr),
+		perIP:     make(map[netip.Addr]int),
 	}
 	t.mux = yamux.DefaultConfig()
 	t.mux.AcceptBacklog = maxStreamsSession
@@ -105,6 +115,7 @@ func openTransport(bind netip.AddrPort, logger *log.Logger, l *slog.Logger) (*tr
 		return nil, fmt.Errorf("listen on %s (TCP and UDP): %w", bind, listenError(err))
 	}
 	t.wg.Go(t.acceptLoop)
+	t.wg.Go(t.forwardPackets)
 	t.wg.Go(t.tidyLoop)
 	return t, nil
 }
@@ -134,7 +145,7 @@ func (t *transport) WriteToAddress(b []byte, addr memberlist.Address) (time.Time
 	return t.base.WriteToAddress(b, addr)
 }
 
-func (t *transport) PacketCh() <-chan *memberlist.Packet { return t.base.PacketCh() }
+func (t *transport) PacketCh() <-chan *memberlist.Packet { return t.packets }
 func (t *transport) StreamCh() <-chan net.Conn           { return t.streams }
 
 func (t *transport) DialAddressTimeout(addr memberlist.Address, timeout time.Duration) (net.Conn, error) {
@@ -237,7 +248,7 @@ func (t *transport) abandon() {
 	go func() {
 		for {
 			select {
-			case <-t.base.PacketCh():
+			case <-t.packets:
 			case <-done:
 				return
 			}

@@ -226,7 +226,7 @@ func TestInboundBytesAreBounded(t *testing.T) {
 			}
 		}()
 		t.Cleanup(func() { ours.Close() })
-		return &countedConn{Conn: ours, held: &held, release: func() {}}
+		return &countedConn{Conn: ours, held: &held, release: func() {}, took: func(int) {}}
 	}
 	buffer := make([]byte, 64<<10)
 	first, second := endless(), endless()

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,9 @@ func TestValidateReportsAllFaults(t *testing.T) {
 		if !strings.Contains(text, part) {
 			t.Errorf("no word of %s in:\n%s", part, text)
 		}
+	}
+	if text := (Config{Version: "v1\xff"}).Validate().Error(); !strings.Contains(text, "version") { // else no member takes it in
+		t.Errorf("no word of the version in:\n%s", text)
 	}
 	if n := strings.Count(text, "seed "); n != 3 {
 		t.Errorf("%d seeds refused, want 3:\n%s", n, text)
@@ -127,7 +131,7 @@ func TestSlotQueue(t *testing.T) {
 }
 
 func TestInboxIsBounded(t *testing.T) {
-	in := newInbox(100)
+	in := newInbox(100, new(atomic.Int64))
 	if !in.put(parcel{bytes: 1000}) {
 		t.Error("an empty inbox refused a large frame")
 	}

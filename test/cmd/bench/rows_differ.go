@@ -43,6 +43,16 @@ func (r *replica) Read(_ context.Context, _ string, fn func(*crdt.Store)) error 
 	return nil
 }
 
+func (r *replica) Inspect(ctx context.Context, name string, fn func(*crdt.Store, func(crdt.Slot) (pending, evicted bool))) error {
+	return r.Read(ctx, name, func(s *crdt.Store) { fn(s, func(crdt.Slot) (pending, evicted bool) { return }) })
+}
+
+func (r *replica) Held(context.Context, string, []byte) (gossip.Held, error) {
+	return gossip.Held{}, nil
+}
+
+func (r *replica) View(context.Context) ([]gossip.MapView, error) { return nil, nil }
+
 func (r *replica) digest() crdt.Digest {
 	r.mu.Lock()
 	defer r.mu.Unlock()
