@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -23,10 +25,16 @@ func runAgent(ctx context.Context, args []string, env environment, stdout, stder
 	}
 	// A log that nobody reads any more must not end the agent.
 	signal.Ignore(syscall.SIGPIPE)
+	// The Go runtime ends a program that panics, or that a watchdog aborts, with
+	// code 2: ours for a fault of configuration, after which nobody starts the
+	// agent again. This way it dies by SIGABRT.
+	debug.SetTraceback("crash")
 	log := newLogger(stderr, o.level, o.logFormat)
 	if o.keyring != "" {
 		warnOpenKeyring(log, o.keyring)
+		o.config.KeepKeyring = func(keys [][]byte) error { return keepKeyring(o.keyring, keys) }
 	}
+	warnOpenBind(log, o.config)
 	o.config.Logger = log
 	if o.check {
 		return check(ctx, o, stdout)
@@ -39,20 +47,38 @@ func runAgent(ctx context.Context, args []string, env environment, stdout, stder
 	if ctx.Err() != nil { // asked to stop while capture was being attached
 		return nil
 	}
-	stopHTTP, err := startHTTP(ctx, o.http, node, log)
+	ctx, leave := context.WithCancel(ctx)
+	defer leave()
+	stopHTTP, err := startHTTP(ctx, leave, o, node, log)
 	if err != nil {
 		return err
 	}
 	defer stopHTTP()
+	if err := o.dropPrivileges(log); err != nil {
+		return err
+	}
 	c := o.config
 	log.Info("agent starts", "node", c.Node, "cluster", c.Cluster, "version", c.Version,
 		"bind", c.Bind, "encrypted", len(c.Keyring) > 0, "http", o.http)
-	defer onSignals(ctx, o.keyring, node.SetKeyring, log)()
+	manager := systemdSupervisor(log)
+	defer manager.watch(ctx, node.Status)()
+	defer onSignals(ctx, log, func() {
+		manager.reloading(func() { reloadKeyring(o.keyring, node.SetKeyring, log) })
+	})()
 	if err := node.Run(ctx); err != nil {
 		return err
 	}
 	log.Info("agent has left the cluster", "node", c.Node)
 	return nil
+}
+
+// dropPrivileges leaves the running agent the capabilities that it goes on to need.
+func (o agentOptions) dropPrivileges(log *slog.Logger) error {
+	d, err := demandsOf(o)
+	if err != nil {
+		return fmt.Errorf("find out which capabilities to keep: %w", err)
+	}
+	return dropPrivileges(d, log)
 }
 
 func newLogger(w io.Writer, level slog.Level, format string) *slog.Logger {
@@ -64,16 +90,17 @@ func newLogger(w io.Writer, level slog.Level, format string) *slog.Logger {
 }
 
 // startHTTP serves the debug endpoint until stop is called, which waits for it.
-// From the end of ctx on it says that the agent is not ready.
-func startHTTP(ctx context.Context, at endpoint, n node, log *slog.Logger) (stop func(), err error) {
-	if at.off() {
+// From the end of ctx on, which leave brings about, it says that the agent is not
+// ready.
+func startHTTP(ctx context.Context, leave func(), o agentOptions, n node, log *slog.Logger) (stop func(), err error) {
+	if o.http.off() {
 		return func() {}, nil
 	}
-	listener, err := at.listen()
+	listener, err := o.http.listen()
 	if err != nil {
 		return nil, err
 	}
-	server := newServer(n, ctx.Done(), log)
+	server := newServer(n, ctx.Done(), leave, configOf(o), time.Now, log)
 	var serving sync.WaitGroup
 	serving.Go(func() { serve(server, listener, log) })
 	return func() {
@@ -86,9 +113,9 @@ func startHTTP(ctx context.Context, at endpoint, n node, log *slog.Logger) (stop
 	}, nil
 }
 
-// onSignals reads the keyring again on SIGHUP and tells of a stop, until the
-// function that it returns is called.
-func onSignals(ctx context.Context, keyring string, set func([][]byte) error, log *slog.Logger) (end func()) {
+// onSignals reloads on SIGHUP and tells of a stop, until the function that it
+// returns is called.
+func onSignals(ctx context.Context, log *slog.Logger, reload func()) (end func()) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	ended := make(chan struct{})
@@ -101,7 +128,7 @@ func onSignals(ctx context.Context, keyring string, set func([][]byte) error, lo
 				stopping = nil
 				log.Info("leaving the cluster; a second signal exits at once")
 			case <-hangup:
-				reloadKeyring(keyring, set, log)
+				reload()
 			case <-ended:
 				return
 			}
@@ -129,5 +156,6 @@ func reloadKeyring(path string, set func([][]byte) error, log *slog.Logger) {
 		log.Error("the old keyring stays in force", "error", err)
 		return
 	}
+	warnOpenKeyring(log, path)
 	log.Info("keyring read again", "file", path, "keys", len(keys))
 }

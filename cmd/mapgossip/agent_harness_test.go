@@ -79,6 +79,12 @@ type process struct {
 // scan and to sync. It is killed at the end of the test, unless it ended before.
 func startAgent(t *testing.T, name string, args ...string) *process {
 	t.Helper()
+	return startAgentIn(t, nil, name, args...)
+}
+
+// startAgentIn is startAgent with variables of the environment.
+func startAgentIn(t *testing.T, env []string, name string, args ...string) *process {
+	t.Helper()
 	p := &process{name: name, bind: freePort(t), http: endpoint{"unix", filepath.Join(t.TempDir(), "s")}, ended: make(chan struct{})}
 	program, err := os.Executable()
 	if err != nil {
@@ -86,7 +92,7 @@ func startAgent(t *testing.T, name string, args ...string) *process {
 	}
 	p.command = exec.Command(program, append([]string{"agent", "--node", name, "--bind", p.bind, "--http", p.http.String(),
 		"--scan-interval", "50ms", "--sync-interval", "300ms"}, args...)...)
-	p.command.Env = []string{asProgram + "=1"}
+	p.command.Env = append([]string{asProgram + "=1"}, env...)
 	p.command.Stderr = &p.log
 	if err := p.command.Start(); err != nil {
 		t.Fatal(err)

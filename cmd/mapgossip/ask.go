@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,10 +19,9 @@ func askCommand(name string) func(context.Context, []string, environment, io.Wri
 		if err := s.parse(args, env); err != nil {
 			return err
 		}
-		at := s.agent()
-		format := s.oneOf("output", "table", "json")
-		if len(s.faults) > 0 {
-			return usage(errors.Join(s.faults...))
+		at, format, err := s.asked()
+		if err != nil {
+			return err
 		}
 		r, err := ask(ctx, at, "/debug/"+name)
 		if err != nil {
@@ -31,8 +29,8 @@ func askCommand(name string) func(context.Context, []string, environment, io.Wri
 		}
 		text := string(r.body)
 		if format == "table" {
-			if text, err = tables(name, r); err != nil {
-				return fmt.Errorf("read answer of agent at %s: %w: is it of another version?", at, err)
+			if text, err = tables(ctx, at, name, r, paletteFor(stdout, env)); err != nil {
+				return misread(at, err)
 			}
 		}
 		_, err = io.WriteString(stdout, text)
@@ -41,36 +39,36 @@ func askCommand(name string) func(context.Context, []string, environment, io.Wri
 }
 
 // tables turns the answer to /debug/name into text for people.
-func tables(name string, r reply) (string, error) {
+func tables(ctx context.Context, at endpoint, name string, r reply, p palette) (string, error) {
 	var text strings.Builder
 	switch name {
 	case "members":
 		var a membersAnswer
-		if err := json.Unmarshal(r.body, &a); err != nil {
+		if err := decode(r.body, &a); err != nil {
 			return "", err
 		}
-		writeMembers(&text, a.Members, r.now)
+		writeMembers(&text, a.Members, r.now, p)
 	case "maps":
 		var a mapsAnswer
-		if err := json.Unmarshal(r.body, &a); err != nil {
+		if err := decode(r.body, &a); err != nil {
 			return "", err
 		}
-		writeMaps(&text, a.Maps)
+		writeMaps(&text, a.Maps, p)
 	case "status":
-		var s mapgossip.Status
-		if err := json.Unmarshal(r.body, &s); err != nil {
+		var s statusAnswer
+		if err := decode(r.body, &s); err != nil {
 			return "", err
 		}
-		writeStatus(&text, s, r.now)
+		writeStatus(&text, s, filling(ctx, at, s.Status), r.now, p)
 	}
 	return text.String(), nil
 }
 
-func writeMembers(w io.Writer, members []mapgossip.Member, now time.Time) {
-	t := table{{"NODE", "STATE", "ADDRESS", "IN SYNC", "LAST SYNC", "CLOCK", "RTT", "VERSION"}}
+func writeMembers(w io.Writer, members []mapgossip.Member, now time.Time, p palette) {
+	t := table{p.heading("NODE", "STATE", "ADDRESS", "IN SYNC", "LAST SYNC", "CLOCK", "RTT", "VERSION")}
 	for _, m := range members {
 		if m.Self {
-			t = append(t, []string{m.Node + " (self)", m.State, m.Addr, "-", "-", "-", "-", m.Version})
+			t = append(t, []string{m.Node + " (self)", p.state(m.State), m.Addr, "-", "-", "-", "-", m.Version})
 			continue
 		}
 		clock := "-"
@@ -81,39 +79,39 @@ func writeMembers(w io.Writer, members []mapgossip.Member, now time.Time) {
 		if m.RTTMS > 0 {
 			rtt = rounded(milliseconds(m.RTTMS))
 		}
-		t = append(t, []string{m.Node, m.State, m.Addr, syncWord(m), ago(m.LastSync, now), clock, rtt, m.Version})
+		t = append(t, []string{m.Node, p.state(m.State), m.Addr, syncWord(m, p), ago(m.LastSync, now), clock, rtt, m.Version})
 	}
 	t.write(w, "")
 }
 
 // syncWord says in a word or two whether a member holds what we hold.
-func syncWord(m mapgossip.Member) string {
+func syncWord(m mapgossip.Member, p palette) string {
 	switch {
 	case m.State == "dead", m.State == "left":
 		return "-"
 	case m.InSync:
-		return "yes"
+		return p.good("yes")
 	case len(m.Differ) > 0:
-		return "no: " + strings.Join(m.Differ, ", ")
+		return p.bad("no: " + strings.Join(m.Differ, ", "))
 	case m.LastSync.IsZero():
-		return "not yet"
+		return p.doubt("not yet")
 	}
-	return "no"
+	return p.bad("no")
 }
 
-func writeMaps(w io.Writer, maps []mapgossip.MapStatus) {
-	t := table{{"NAME", "TYPE", "KEY", "VALUE", "ENTRIES", "TOMBSTONES", "PENDING", "CAPTURE", "DIRECTION", "BOUND", "DIGEST", "TARGET"}}
+func writeMaps(w io.Writer, maps []mapgossip.MapStatus, p palette) {
+	t := table{p.heading("NAME", "TYPE", "KEY", "VALUE", "ENTRIES", "TOMBSTONES", "PENDING", "CAPTURE", "DIRECTION", "BOUND", "DIGEST", "TARGET")}
 	for _, m := range maps {
 		t = append(t, []string{
 			m.Name, m.Type, bytesOf(m.KeyBytes), bytesOf(m.ValueBytes), fmt.Sprintf("%d of %d", m.Entries, m.MaxEntries),
-			fmt.Sprint(m.Tombstones), fmt.Sprint(m.PendingApply), m.Capture, string(m.Direction), yesNo(m.Bound),
+			fmt.Sprint(m.Tombstones), fmt.Sprint(m.PendingApply), m.Capture, string(m.Direction), p.yesNo(m.Bound),
 			m.Digest[:min(12, len(m.Digest))], m.Target,
 		})
 	}
 	t.write(w, "")
 	for _, m := range maps {
 		if m.Error != "" {
-			fmt.Fprintf(w, "%s: %s\n", m.Name, m.Error)
+			fmt.Fprintf(w, "%s: %s\n", m.Name, p.bad(m.Error))
 		}
 	}
 }

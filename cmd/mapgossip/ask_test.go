@@ -27,7 +27,10 @@ func agentAt(t *testing.T, h http.Handler) string {
 func TestAskTables(t *testing.T) {
 	alone := healthyFixture()
 	alone.Members = alone.Members[:1]
-	for name, status := range map[string]mapgossip.Status{"sick": fixture(), "well": healthyFixture(), "alone": alone} {
+	alone.Encrypted = true
+	well := alone
+	well.Members = healthyFixture().Members
+	for name, status := range map[string]mapgossip.Status{"sick": fixture(), "well": well, "alone": alone} {
 		at := agentAt(t, newMux(fakeNode{status: status}, nil))
 		for _, command := range []string{"members", "maps", "status"} {
 			r := invoke(t, nil, command, "--http", at)

@@ -15,9 +15,14 @@
 //
 // # Hazards
 //
-// HAZARD: the debug endpoint has no authentication. It tells names, addresses
-// and counters to whoever can connect: therefore loopback by default, and mode
-// 0660 for a unix socket.
+// HAZARD: the debug endpoint has no authentication. It tells names, addresses,
+// counters, keys and values to whoever can connect: therefore loopback by
+// default, and mode 0660 for a unix socket. Profiles, and what changes something,
+// are for whoever comes over loopback or that socket; a proxy on the agent's host
+// comes over loopback too, on behalf of everyone that it lets in.
+//
+// HAZARD: a stream (entries, differences, changes) that fails half way ends with
+// an object that has an error, and is cut off: a reader has to look for either.
 //
 // HAZARD: a unix socket on which nobody answers is taken for the leftover of an
 // agent that was killed, and removed. An agent that is stopped (SIGSTOP) still

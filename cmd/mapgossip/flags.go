@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +37,8 @@ func environmentOf(lines []string) environment {
 type settings struct {
 	*pflag.FlagSet
 	fromEnv map[string]bool // flags whose value is the environment's
-	wants   string          // what the one argument is called; empty: there is none
+	wants   []string        // what the arguments are called, all of them needed
+	more    bool            // the command looks at its arguments itself
 	faults  []error
 }
 
@@ -66,16 +68,43 @@ func settingsOf(command string) *settings {
 		s.String("log-level", "info", "")
 		s.String("log-format", "text", "")
 		s.Bool("check", false, "")
-	case "members", "maps", "status":
-		s.String("http", defaultHTTP, "")
-		s.StringP("output", "o", "table", "")
+	case "members", "maps", "status", "sync", "leave":
+		s.asks()
 	case "remove":
-		s.wants = "NODE"
+		s.wants = []string{"NODE"}
 		s.String("http", defaultHTTP, "")
+	case "get":
+		s.wants = []string{"NAME", "KEY"}
+		s.asks()
+		s.Bool("members", false, "")
+	case "dump":
+		s.wants = []string{"NAME"}
+		s.asks()
+		s.Bool("tombstones", false, "")
+	case "watch":
+		s.wants = []string{"NAME or TARGET"}
+		s.asks()
+	case "diff":
+		s.wants = []string{"NAME", "MEMBER"}
+		s.asks()
+	case "scan":
+		s.wants = []string{"NAME"}
+		s.asks()
+	case "keys":
+		s.more = true
+		s.asks()
+	case "completion":
+		s.wants = []string{"SHELL"}
 	case "version":
 		s.StringP("output", "o", "table", "")
 	}
 	return s
+}
+
+// asks defines the flags of a command that asks an agent.
+func (s *settings) asks() {
+	s.String("http", defaultHTTP, "")
+	s.StringP("output", "o", "table", "")
 }
 
 // environmentName is the variable that stands for a flag.
@@ -94,12 +123,6 @@ func (s *settings) parse(args []string, env environment) error {
 		}
 		return usage(s.explain(err))
 	}
-	switch {
-	case s.wants == "" && s.NArg() > 0:
-		return usage(fmt.Errorf("unexpected argument %q: %s takes flags only; 'mapgossip %s --help' lists them", s.Arg(0), s.Name(), s.Name()))
-	case s.wants != "" && (s.NArg() != 1 || s.Arg(0) == ""):
-		return usage(fmt.Errorf("%s takes one argument, %s; 'mapgossip %s --help' says which", s.Name(), s.wants, s.Name()))
-	}
 	s.VisitAll(func(f *pflag.Flag) {
 		value, ok := env[environmentName(f.Name)]
 		if !ok || f.Changed || (value == "" && f.Name != "http") {
@@ -116,7 +139,29 @@ func (s *settings) parse(args []string, env environment) error {
 			}
 		}
 	})
-	return nil
+	return usage(s.argumentsFit())
+}
+
+func (s *settings) argumentsFit() error {
+	blank := slices.Contains(s.Args(), "")
+	switch fits := s.NArg() == len(s.wants) && !blank; {
+	case s.more && !blank, fits:
+		return nil
+	case len(s.wants) == 0 && !s.more:
+		return fmt.Errorf("unexpected argument %q: %s takes flags only; 'mapgossip %s --help' lists them", s.Arg(0), s.Name(), s.Name())
+	case len(s.wants) == 1:
+		return fmt.Errorf("%s takes one argument, %s; 'mapgossip %s --help' says which", s.Name(), s.wants[0], s.Name())
+	case blank:
+		return fmt.Errorf("%s: an argument is empty; 'mapgossip %s --help' says what it takes", s.Name(), s.Name())
+	}
+	return fmt.Errorf("%s takes %d arguments, %s; 'mapgossip %s --help' says which", s.Name(), len(s.wants), strings.Join(s.wants, " and "), s.Name())
+}
+
+// asked reads the flags of asks; the error holds all faults of the command line.
+func (s *settings) asked() (at endpoint, format string, err error) {
+	at = s.agent()
+	format = s.oneOf("output", "table", "json")
+	return at, format, usage(errors.Join(s.faults...))
 }
 
 // explain turns an error of pflag into a sentence with a way out.

@@ -1,23 +1,24 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/mapgossip/mapgossip"
+	"github.com/mapgossip/mapgossip/mapwatch/layout"
 )
 
 // node is the part of *mapgossip.Node that the debug endpoint shows. Methods
-// with a context may wait for the owner.
+// with a context may wait for the owner, or for other members.
 type node interface {
 	Members() []mapgossip.Member
 	Maps(context.Context) ([]mapgossip.MapStatus, error)
@@ -25,188 +26,178 @@ type node interface {
 	Healthy(context.Context) (bool, []string)
 	Status(context.Context) (mapgossip.Status, error)
 	Remove(ctx context.Context, member string) error
+	Sync(context.Context) error
+
+	Layouts(ctx context.Context, mapName string) (key, value layout.Layout, err error)
+	ParseKey(ctx context.Context, mapName, text string) ([]byte, error)
+	Entry(ctx context.Context, mapName string, key []byte) (mapgossip.Entry, error)
+	Entries(ctx context.Context, mapName string, tombstones bool, fn func([]mapgossip.Entry) error) error
+	Follow(ctx context.Context, mapName string, fn func(mapgossip.Change) error) error
+	Scan(ctx context.Context, mapName string) (mapgossip.ScanReport, error)
+
+	Views(context.Context) ([]mapgossip.View, error)
+	Held(ctx context.Context, mapName string, key []byte) ([]mapgossip.Held, error)
+	Diff(ctx context.Context, mapName, member string, fn func(mapgossip.Difference) error) error
+	Keys(context.Context) ([]mapgossip.MemberKeys, error)
+	InstallKey(ctx context.Context, key []byte) ([]mapgossip.MemberKeys, error)
+	UseKey(ctx context.Context, fingerprint string) ([]mapgossip.MemberKeys, error)
+	RemoveKey(ctx context.Context, fingerprint string) ([]mapgossip.MemberKeys, error)
+
+	Collector() prometheus.Collector
 }
 
 const (
 	headerTimeout  = 5 * time.Second
-	readTimeout    = 10 * time.Second // a request has no body to speak of
+	readTimeout    = 10 * time.Second // of a request with its body
 	answerTimeout  = 10 * time.Second // for the node to answer
+	longTimeout    = 10 * time.Minute // for a scan, or an exchange with all members
 	writeTimeout   = 30 * time.Second // answer included
 	idleTimeout    = 60 * time.Second
 	maxHeaderBytes = 16 << 10
+	maxBodyBytes   = 4 << 10
 )
 
+// index lists the paths.
 const index = `mapgossip agent
 
-/healthz         200, or 503 with what needs a human
-/readyz          200, or 503 with what is missing until the maps hold what the cluster knows
-/debug/members   the members of the cluster
-/debug/maps      the replicated maps
-/debug/status    all of it
+/                                        a page for people
+/index.txt                               this text
+/healthz                                 200, or 503 with what needs a human
+/readyz                                  200, or 503 with what is missing until the maps hold what the cluster knows
+/metrics                                 for Prometheus
+/debug/status                            all of it
+/debug/members                           the members of the cluster
+/debug/maps                              the replicated maps
+/debug/maps/NAME                         one of them, and the types of its keys and values
+/debug/maps/NAME/entries                 its entries, one JSON object a line; ?tombstones=1: deletes too
+/debug/maps/NAME/entries/KEY             one entry; KEY is hex, or field=value,... where the map has BTF
+/debug/maps/NAME/entries/KEY/members     what each member has of it
+/debug/maps/NAME/watch                   changes as they happen: server-sent events
+/debug/maps/NAME/diff?member=NODE        keys of which that member has something else, one JSON object a line
+/debug/convergence                       what each member says of its maps and of the others
+/debug/keys                              fingerprints of the keys that members encrypt with
+/debug/config                            what is in force
 
-POST /debug/members/NODE/remove   wait no longer for a member; from this host only
+From this host only:
+/debug/pprof/                            profiles
+POST /debug/maps/NAME/scan               compare the kernel map with the store now
+POST /debug/sync                         anti-entropy with all members now
+POST /debug/leave                        leave the cluster and end, as SIGTERM does
+POST /debug/members/NODE/remove          wait no longer for a member
+POST /debug/keys/install                 give all members the key of the body, in base64
+POST /debug/keys/FINGERPRINT/use         all members encrypt with it
+POST /debug/keys/FINGERPRINT/remove      all members forget it
 `
 
-// health answers /healthz and /readyz.
-type health struct {
-	OK      bool     `json:"ok"`
-	Reasons []string `json:"reasons"`
+// desk is what the debug endpoint answers from.
+type desk struct {
+	node    node
+	leaving <-chan struct{} // closed: the agent leaves, and is not ready any more
+	leave   func()          // makes the agent leave, as SIGTERM does; may be called again
+	config  configAnswer    // without the number of keys, which changes
+	log     *slog.Logger
+	load    *load
+	now     func() time.Time
+	ending  context.Context // done: streams end, for the server is shut down
 }
 
-type membersAnswer struct {
-	Members []mapgossip.Member `json:"members"`
-}
-
-type mapsAnswer struct {
-	Maps []mapgossip.MapStatus `json:"maps"`
-}
-
-type removedAnswer struct {
-	Removed string `json:"removed"`
-}
-
-type errorAnswer struct {
-	Error string `json:"error"`
+// server is the debug endpoint.
+type server struct {
+	*http.Server
+	load *load
 }
 
 // newServer returns the debug endpoint of n. Once leaving is closed, the agent
-// is not ready any more.
-func newServer(n node, leaving <-chan struct{}, log *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler:           newMux(n, leaving),
+// is not ready any more; leave ends its run.
+func newServer(n node, leaving <-chan struct{}, leave func(), config configAnswer, now func() time.Time, log *slog.Logger) *server {
+	ending, end := context.WithCancel(context.Background())
+	d := &desk{node: n, leaving: leaving, leave: leave, config: config, log: log, load: newLoad(), now: now, ending: ending}
+	s := &server{load: d.load, Server: &http.Server{
+		Handler:           d.handler(),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
+	}}
+	s.RegisterOnShutdown(end)
+	return s
 }
 
 // serve blocks until the server is shut down. Replication goes on without it.
-func serve(s *http.Server, l net.Listener, log *slog.Logger) {
-	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+func serve(s *server, l net.Listener, log *slog.Logger) {
+	if err := s.Serve(s.load.bound(l)); !errors.Is(err, http.ErrServerClosed) {
 		log.Error("debug endpoint has failed; restart the agent to have it back", "http", l.Addr(), "error", err)
 	}
 }
 
-func newMux(n node, leaving <-chan struct{}) http.Handler {
+// handler routes. A path that is there and is asked for by another method is
+// told so in JSON, which patterns with a method would not do.
+func (d *desk) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		fmt.Fprint(w, index)
+	get := func(pattern string, h http.HandlerFunc) {
+		mux.Handle(pattern, only(h, http.MethodGet, http.MethodHead))
+	}
+	read := func(pattern string, h http.HandlerFunc) { get(pattern, timed(h)) }
+	change := func(pattern string, h http.HandlerFunc) { mux.Handle(pattern, only(local(h), http.MethodPost)) }
+
+	mux.Handle("/{$}", pageHandler())
+	mux.Handle("/page/", pageHandler())
+	read("/index.txt", answerIndex)
+	read("/healthz", d.healthz)
+	read("/readyz", d.readyz)
+	get("/metrics", d.metrics().ServeHTTP)
+	read("/debug/status", d.status)
+	read("/debug/members", d.members)
+	read("/debug/maps", d.maps)
+	read("/debug/maps/{name}", d.oneMap)
+	get("/debug/maps/{name}/entries", d.entries)
+	read("/debug/maps/{name}/entries/{key}", d.entry)
+	read("/debug/maps/{name}/entries/{key}/members", d.load.asking(d.held))
+	get("/debug/maps/{name}/watch", d.watch)
+	get("/debug/maps/{name}/diff", d.diff)
+	read("/debug/convergence", d.load.asking(d.convergence))
+	read("/debug/keys", d.load.asking(d.keys))
+	read("/debug/config", d.load.asking(d.configuration))
+	routeProfiles(mux)
+
+	change("/debug/maps/{name}/scan", d.load.asking(long(d.scan)))
+	change("/debug/sync", d.load.asking(long(d.sync)))
+	change("/debug/leave", d.leaveNow)
+	change("/debug/members/{node}/remove", timed(d.remove))
+	change("/debug/keys/install", timed(d.installKey))
+	change("/debug/keys/{fingerprint}/use", timed(d.useKey))
+	change("/debug/keys/{fingerprint}/remove", timed(d.removeKey))
+
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusNotFound, errorAnswer{"no such path; /index.txt lists what there is"})
 	})
-	mux.HandleFunc("/healthz", func(w http.ResponseWriter, r *http.Request) {
-		ok, reasons := n.Healthy(r.Context())
-		answerHealth(w, ok, reasons)
-	})
-	mux.HandleFunc("/readyz", func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case <-leaving:
-			answerHealth(w, false, []string{"leaving the cluster"})
-		default:
-			ok, reasons := n.Ready(r.Context())
-			answerHealth(w, ok, reasons)
-		}
-	})
-	mux.HandleFunc("/debug/members", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, membersAnswer{append([]mapgossip.Member{}, n.Members()...)})
-	})
-	mux.HandleFunc("/debug/maps", func(w http.ResponseWriter, r *http.Request) {
-		maps, err := n.Maps(r.Context())
-		answerOr(w, mapsAnswer{append([]mapgossip.MapStatus{}, maps...)}, err)
-	})
-	mux.HandleFunc("/debug/status", func(w http.ResponseWriter, r *http.Request) {
-		status, err := n.Status(r.Context())
-		answerOr(w, status, err)
-	})
-	mux.HandleFunc("POST /debug/members/{node}/remove", func(w http.ResponseWriter, r *http.Request) {
-		if err := fromHere(r); err != nil {
-			answer(w, http.StatusForbidden, errorAnswer{err.Error()})
-			return
-		}
-		switch err := n.Remove(r.Context(), r.PathValue("node")); {
-		case errors.Is(err, mapgossip.ErrStopped), r.Context().Err() != nil:
-			answer(w, http.StatusServiceUnavailable, errorAnswer{err.Error()})
-		case err != nil:
-			answer(w, http.StatusConflict, errorAnswer{err.Error()})
-		default:
-			answer(w, http.StatusOK, removedAnswer{r.PathValue("node")})
-		}
-	})
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, http.StatusNotFound, errorAnswer{"no such path; / lists what there is"})
-	})
-	return bounded(mux)
+	return guarded(mux)
 }
 
-// clientHost is the host that commands of this program ask for.
-const clientHost = "mapgossip"
-
-// fromHere refuses what changes something unless it comes from this host, and
-// not by way of a browser that another site has led here.
-func fromHere(r *http.Request) error {
-	if addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); !ok || addr.Network() != "unix" {
-		peer, err := netip.ParseAddrPort(r.RemoteAddr)
-		if err != nil || !peer.Addr().Unmap().IsLoopback() {
-			return errors.New("only from the agent's own host, over loopback or a unix socket")
-		}
-	}
-	host := r.Host
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	if addr, err := netip.ParseAddr(host); host != clientHost && host != "localhost" && (err != nil || !addr.IsLoopback()) {
-		return fmt.Errorf("the request is for host %q: ask for localhost", r.Host)
-	}
-	return http.NewCrossOriginProtection().Check(r)
-}
-
-// bounded lets GET, HEAD and what changes something through, for as long as a
-// node may take to answer.
-func bounded(next http.Handler) http.Handler {
+// only answers requests of these methods.
+func only(h http.HandlerFunc, methods ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead && (r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/remove")) {
-			w.Header().Set("Allow", "GET, HEAD")
-			answer(w, http.StatusMethodNotAllowed, errorAnswer{"only GET and HEAD are answered"})
+		if !slices.Contains(methods, r.Method) {
+			w.Header().Set("Allow", strings.Join(methods, ", "))
+			answer(w, http.StatusMethodNotAllowed, errorAnswer{"this path answers " + strings.Join(methods, " and ")})
 			return
 		}
+		h(w, r)
+	})
+}
+
+// timed gives an answer as long as a node may take.
+func timed(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), answerTimeout)
 		defer cancel()
-		next.ServeHTTP(w, r.WithContext(ctx))
-	})
+		h(w, r.WithContext(ctx))
+	}
 }
 
-func answerHealth(w http.ResponseWriter, ok bool, reasons []string) {
-	code := http.StatusOK
-	if !ok {
-		code = http.StatusServiceUnavailable
-	}
-	answer(w, code, health{ok, append([]string{}, reasons...)})
-}
-
-// answerOr answers value, or that the node could not tell.
-func answerOr(w http.ResponseWriter, value any, err error) {
-	if err != nil {
-		answer(w, http.StatusServiceUnavailable, errorAnswer{err.Error()})
-		return
-	}
-	answer(w, http.StatusOK, value)
-}
-
-func answer(w http.ResponseWriter, code int, value any) {
-	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(value); err != nil { // no value here can fail; say so if one does
-		code = http.StatusInternalServerError
-		text.Reset()
-		fmt.Fprintf(&text, "{\"error\": %q}\n", err)
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(code)
-	_, _ = w.Write(text.Bytes()) // a client that went away is no fault of ours
+func answerIndex(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	fmt.Fprint(w, index)
 }

@@ -51,11 +51,20 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"agent", runAgent},
+		{"status", askCommand("status")},
 		{"members", askCommand("members")},
 		{"maps", askCommand("maps")},
-		{"status", askCommand("status")},
+		{"get", runGet},
+		{"dump", runDump},
+		{"watch", runWatch},
+		{"diff", runDiff},
+		{"scan", runScan},
+		{"sync", runSync},
 		{"remove", runRemove},
+		{"leave", runLeave},
+		{"keys", runKeys},
 		{"keygen", runKeygen},
+		{"completion", runCompletion},
 		{"version", runVersion},
 	}
 }
@@ -74,6 +83,8 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 		return runHelp(rest, stdout, stderr)
 	case "--version":
 		name = "version"
+	case completeWord: // of the scripts that completion prints: no word for people
+		return report(stderr, complete(ctx, rest, environmentOf(env), stdout))
 	}
 	for _, c := range commands() {
 		if c.name != name {
@@ -106,6 +117,9 @@ func unknownCommand(name string) error {
 	var known []string
 	for _, c := range commands() {
 		known = append(known, c.name)
+	}
+	if strings.HasPrefix(name, "-") {
+		return usage(fmt.Errorf("flag %s comes before any command: write mapgossip COMMAND [flags]; 'mapgossip help' lists the commands", name))
 	}
 	if guess := closest(name, append(known, "help")); guess != "" {
 		return usage(fmt.Errorf("unknown command %q: did you mean %s?", name, guess))

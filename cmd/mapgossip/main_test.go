@@ -91,7 +91,7 @@ func TestReportOneLineAFault(t *testing.T) {
 }
 
 func TestUnknownCommand(t *testing.T) {
-	const all = "there are agent, members, maps, status, remove, keygen, version; 'mapgossip help' says what they do\n"
+	const all = "there are agent, status, members, maps, get, dump, watch, diff, scan, sync, remove, leave, keys, keygen, completion, version; 'mapgossip help' says what they do\n"
 	for _, test := range []struct{ word, stderr string }{
 		{"agnet", "mapgossip: unknown command \"agnet\": did you mean agent?\n"},
 		{"memebrs", "mapgossip: unknown command \"memebrs\": did you mean members?\n"},
@@ -99,7 +99,7 @@ func TestUnknownCommand(t *testing.T) {
 		{"map", "mapgossip: unknown command \"map\": did you mean maps?\n"},
 		{"frobnicate", "mapgossip: unknown command \"frobnicate\": " + all},
 		{"x", "mapgossip: unknown command \"x\": " + all},
-		{"--map", "mapgossip: unknown command \"--map\": " + all},
+		{"--map", "mapgossip: flag --map comes before any command: write mapgossip COMMAND [flags]; 'mapgossip help' lists the commands\n"},
 	} {
 		wantResult(t, invoke(t, nil, test.word), result{2, "", test.stderr})
 	}

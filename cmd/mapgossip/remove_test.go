@@ -33,7 +33,7 @@ func TestRemoveFromHereOnly(t *testing.T) {
 		"another host":    {"POST", "192.0.2.1:99", "localhost:7947", "", 403},
 		"another name":    {"POST", "127.0.0.1:99", "evil.example:7947", "", 403},
 		"another site":    {"POST", "127.0.0.1:99", "localhost:7947", "https://evil.example", 403},
-		"not by GET":      {"GET", "127.0.0.1:99", "localhost:7947", "", 404},
+		"not by GET":      {"GET", "127.0.0.1:99", "localhost:7947", "", 405},
 		"nor by anything": {"DELETE", "127.0.0.1:99", "localhost:7947", "", 405},
 	} {
 		r := httptest.NewRequestWithContext(t.Context(), test.method, "/debug/members/lb-3/remove", nil)

@@ -18,63 +18,120 @@ const (
 
 // writeStatus shows one member's view of the whole on one screen: the verdict
 // first, then what it rests on, then what to do.
-func writeStatus(w io.Writer, s mapgossip.Status, now time.Time) {
+func writeStatus(w io.Writer, s statusAnswer, filling []string, now time.Time, p palette) {
 	fmt.Fprintf(w, "%s of cluster %s, version %s, up %s\n\n", s.Node, s.Cluster, s.Version, rounded(max(0, now.Sub(s.Started)).Truncate(time.Second)))
 	line := func(label, text string) { fmt.Fprintf(w, "%-8s  %s\n", label, text) }
 	more := func(texts []string) {
-		for _, text := range texts {
+		for _, text := range grouped(texts) {
 			line("", "- "+text)
 		}
 	}
-	verdict, lagging := syncVerdict(s, now)
-	line("in sync", verdict)
+	verdict, lagging := syncVerdict(s.Status, now)
+	if s.InSync {
+		line("in sync", p.good(verdict))
+	} else {
+		line("in sync", p.bad(verdict))
+	}
 	more(lagging)
-	line("ready", yesNo(s.Ready))
+	line("ready", p.yesNo(s.Ready))
 	more(s.NotReady)
+	more(filling)
 	if len(s.Conflicts) > 0 {
-		line("conflict", s.Conflicts[0])
+		line("conflict", p.bad(s.Conflicts[0]))
 		for _, c := range s.Conflicts[1:] {
-			line("", c)
+			line("", p.bad(c))
 		}
 	}
 	told := without(without(s.Unhealthy, s.Conflicts), s.NotReady)
 	if !s.Healthy && len(told) == 0 {
-		line("healthy", "no, for what is told above")
+		line("healthy", p.bad("no")+", for what is told above")
 	} else {
-		line("healthy", yesNo(s.Healthy))
+		line("healthy", p.yesNo(s.Healthy))
 	}
 	more(told)
-	line("capture", cmp.Or(s.Capture, "none: no map is there")+because(s.CaptureReason))
+	capture, others := captureWords(s.Status)
+	line("capture", capture)
 	if missed := missedRuns(s.Maps); missed > 0 {
 		more([]string{fmt.Sprintf("the kernel skipped the hooks at %d changes since the start; scans found what changed", missed)})
 	}
-	more(otherCapture(s))
+	more(others)
+	if s.Encrypted {
+		line("traffic", p.good("encrypted"))
+	} else {
+		line("traffic", p.doubt("not encrypted"))
+	}
+
+	if len(s.Refused) > 0 {
+		line("refused", p.doubt("senders that are no members"))
+		more(s.Refused)
+	}
 
 	fmt.Fprintln(w)
-	writeMapStates(w, s.Maps, now)
+	writeMapStates(w, s.Maps, now, p)
 	fmt.Fprintln(w)
-	writeMembers(w, s.Members, now)
+	writeMembers(w, s.Members, now, p)
 
-	if advice := advise(s, now); len(advice) > 0 {
-		fmt.Fprintln(w, "\nwhat to do")
-		for _, text := range advice {
+	if len(s.Advice) > 0 {
+		fmt.Fprintf(w, "\n%s\n", p.head("what to do"))
+		for _, text := range grouped(s.Advice) {
 			fmt.Fprintf(w, "  - %s\n", text)
 		}
 	}
 }
 
-// otherCapture names the maps that are not captured in the way that holds for
-// the best one.
-func otherCapture(s mapgossip.Status) (texts []string) {
+// captureWords say how changes are captured, and of which maps otherwise. A
+// reason that the screen tells already is not told again.
+func captureWords(s mapgossip.Status) (best string, others []string) {
+	above := strings.Join(slices.Concat(s.NotReady, s.Unhealthy), "\n")
+	why := func(reason string) string {
+		if reason != "" && strings.Contains(above, reason) {
+			return ", for what is told above"
+		}
+		return because(reason)
+	}
+	best = cmp.Or(s.Capture, "none") + why(s.CaptureReason)
+	if s.Capture == "" && s.CaptureReason == "" {
+		best = "none: no map is there"
+	}
+	above += "\n" + s.CaptureReason
 	for _, m := range s.Maps {
 		if m.Capture != "" && m.Capture != s.Capture {
-			texts = append(texts, fmt.Sprintf("map %s: %s%s", m.Name, m.Capture, because(m.CaptureReason)))
+			others = append(others, fmt.Sprintf("map %s: %s%s", m.Name, m.Capture, why(m.CaptureReason)))
 		}
 	}
-	return texts
+	return best, others
 }
 
-func writeMapStates(w io.Writer, maps []mapgossip.MapStatus, now time.Time) {
+// grouped tells what holds for several maps once: map a: why and map b: why are
+// maps a, b: why.
+func grouped(texts []string) (lines []string) {
+	names, order := make(map[string][]string), []string(nil)
+	for _, text := range texts {
+		name, why := "", text
+		if rest, isMap := strings.CutPrefix(text, "map "); isMap {
+			if of, what, ok := strings.Cut(rest, ": "); ok {
+				name, why = of, what
+			}
+		}
+		if _, twice := names[why]; !twice {
+			order = append(order, why)
+		}
+		names[why] = append(names[why], name)
+	}
+	for _, why := range order {
+		switch list := names[why]; {
+		case list[0] == "":
+			lines = append(lines, why)
+		case len(list) == 1:
+			lines = append(lines, "map "+list[0]+": "+why)
+		default:
+			lines = append(lines, "maps "+strings.Join(list, ", ")+": "+why)
+		}
+	}
+	return lines
+}
+
+func writeMapStates(w io.Writer, maps []mapgossip.MapStatus, now time.Time, p palette) {
 	evicts := slices.ContainsFunc(maps, func(m mapgossip.MapStatus) bool { return m.Evict != "" })
 	row := func(name, entries, tombstones, pending, evicted, unsettled, lost, scan, digest string) []string {
 		if !evicts {
@@ -82,9 +139,13 @@ func writeMapStates(w io.Writer, maps []mapgossip.MapStatus, now time.Time) {
 		}
 		return []string{name, entries, tombstones, pending, evicted, unsettled, lost, scan, digest}
 	}
-	t := table{row("MAP", "ENTRIES", "TOMBSTONES", "PENDING", "EVICTED", "UNSETTLED", "LOST", "LAST SCAN", "DIGEST")}
+	t := table{p.heading(row("MAP", "ENTRIES", "TOMBSTONES", "PENDING", "EVICTED", "UNSETTLED", "LOST", "LAST SCAN", "DIGEST")...)}
 	for _, m := range maps {
-		t = append(t, row(m.Name, fmt.Sprintf("%d of %d", m.Entries, m.MaxEntries), fmt.Sprint(m.Tombstones), fmt.Sprint(m.PendingApply),
+		pending := fmt.Sprint(m.PendingApply)
+		if m.PendingApply > 0 {
+			pending = p.bad(pending)
+		}
+		t = append(t, row(m.Name, fmt.Sprintf("%d of %d", m.Entries, m.MaxEntries), fmt.Sprint(m.Tombstones), pending,
 			fmt.Sprint(m.Evicted), fmt.Sprint(m.Unsettled), fmt.Sprint(m.Counters.Dropped), ago(m.LastScan, now), m.Digest[:min(12, len(m.Digest))]))
 	}
 	t.write(w, "")
@@ -132,55 +193,6 @@ func syncVerdict(s mapgossip.Status, now time.Time) (verdict string, lagging []s
 		verdict = fmt.Sprintf("with %s, not with those that do not answer", count(alive, "alive member"))
 	}
 	return verdict, lagging
-}
-
-// advise tells, most urgent first, what someone can do about what is wrong.
-func advise(s mapgossip.Status, now time.Time) (advice []string) {
-	add := func(format string, args ...any) { advice = append(advice, fmt.Sprintf(format, args...)) }
-	if len(s.Conflicts) > 0 {
-		add("settle the conflict above: each member needs a --node of its own, and a map the same type and sizes everywhere")
-	}
-	for _, m := range s.Maps {
-		switch {
-		case m.PendingApply > 0 && m.Error != "":
-			add("map %s: mend what is told above; what is not in the kernel map is tried again each second", m.Name)
-		case m.Error != "":
-			add("map %s: mend what is told above, its other members go on without this one", m.Name)
-		}
-		for _, o := range s.Members {
-			if o.Node == m.HeldBackBy && (o.State == "dead" || o.State == "suspect") {
-				add("map %s: %s wait for %s: if it is gone for good, 'mapgossip remove %s'", m.Name, count(m.Tombstones, "delete"), o.Node, o.Node)
-			}
-		}
-		if m.Counters.FutureTimes > 0 {
-			add("map %s: %s refused because of times too far in the future: mend the clock of the member that sends them, or raise --max-clock-skew", m.Name, were(m.Counters.FutureTimes))
-		}
-	}
-	for _, m := range s.Members {
-		for _, r := range m.Room {
-			if r.Waiting > 0 && !m.Self && m.State == "alive" {
-				add("map %s: %s has no room for %d of the entries, its max_entries is %d: load a larger map there", r.Map, m.Node, r.Waiting, r.MaxEntries)
-			}
-		}
-		offset := milliseconds(m.ClockOffsetMS).Abs()
-		switch {
-		case m.Self:
-		case m.State == "dead", m.State == "suspect":
-			add("%s does not answer: is the host up, and does its agent's port pass by TCP and UDP, both ways (%s)?", m.Node, m.Addr)
-		case m.State != "alive":
-		case offset >= clockWorry:
-			add("the clock of %s is off by %s: mend it (NTP), else the one that is behind loses conflicts", m.Node, signed(m.ClockOffsetMS))
-		case !m.InSync && !m.LastSync.IsZero() && now.Sub(m.LastSync) > syncWorry:
-			add("%s has exchanged nothing for %s: look at the log of both agents, and whether TCP passes to %s", m.Node, rounded(now.Sub(m.LastSync)), m.Addr)
-		}
-	}
-	if !s.Ready && len(advice) == 0 {
-		add("see above why it is not ready: a seed must be up, reachable by TCP and UDP, and have the same --cluster and --keyring")
-	}
-	if !s.InSync && len(advice) == 0 {
-		add("nothing yet: the next exchange (--sync-interval) repairs differences; look again then")
-	}
-	return advice
 }
 
 func without(texts, others []string) (rest []string) {

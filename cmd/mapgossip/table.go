@@ -5,7 +5,6 @@ import (
 	"io"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // table is rows of equally many cells; the first row is the heading.
@@ -20,13 +19,13 @@ func (t table) write(w io.Writer, indent string) {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+			widths[i] = max(widths[i], visible(cell))
 		}
 	}
 	for _, row := range t {
 		line := indent
 		for i, cell := range row {
-			line += cell + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2)
+			line += cell + strings.Repeat(" ", widths[i]-visible(cell)+2)
 		}
 		fmt.Fprintln(w, strings.TrimRight(line, " "))
 	}
@@ -45,7 +44,7 @@ func rounded(d time.Duration) string {
 	case d < 10*time.Second:
 		return d.Round(100 * time.Millisecond).String()
 	case d < time.Minute:
-		return d.Round(time.Second).String()
+		return trimZero(d.Round(time.Second).String(), "m0s")
 	case d < time.Hour:
 		return trimZero(d.Round(time.Second).String(), "m0s")
 	case d < 24*time.Hour:
@@ -101,10 +100,3 @@ func signed(ms float64) string {
 }
 
 func bytesOf(n int) string { return fmt.Sprintf("%d B", n) }
-
-func yesNo(b bool) string {
-	if b {
-		return "yes"
-	}
-	return "no"
-}
