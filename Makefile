@@ -11,7 +11,7 @@ NO_SKIP ?= 1
 # The tools that make the BPF objects, one major: other ones make other bytes.
 CLANG := clang-14
 
-.PHONY: help build generate demo test test-unit test-explore test-lab test-e2e test-kernels test-kernels-check chaos check lint generated tidy bench bench-parts
+.PHONY: help build generate demo test test-unit test-explore test-lab test-e2e test-kernels test-kernels-check test-page incidents example reproducible chaos check lint generated tidy bench bench-parts
 
 help: ## this page
 	@echo 'mapgossip keeps eBPF maps the same on any number of hosts.'
@@ -41,7 +41,28 @@ test-lab: # the emulated machines themselves
 	$(GO) test -count=1 -tags lab ./test/lab/... ./test/cmd/labrun
 
 test-e2e: # agents on several hosts, trampolines and packets
-	$(GO) test -count=1 -timeout 20m -tags e2e ./test
+	$(GO) test -count=1 -timeout 20m -tags e2e -skip '^TestIncidents$$' ./test
+
+test-page: # the page at / in a headless Chromium; MAPGOSSIP_SCREENSHOTS=DIR keeps what it shows
+	@command -v chromium >/dev/null || { echo "installing chromium: needed to test the page"; \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; }
+	$(GO) test -count=1 -tags page -run '^TestPage' ./cmd/mapgossip
+
+incidents: ## five things go wrong on three hosts, and are found by status and metrics; writes deploy/INCIDENTS.md
+	MAPGOSSIP_TRANSCRIPT=$(CURDIR)/deploy/INCIDENTS.md $(GO) test -count=1 -timeout 20m -tags e2e -run '^TestIncidents$$' ./test
+
+example: build ## a TCP connection outlives its firewall, in network namespaces of this machine (as root)
+	@for tool in $(CLANG):$(CLANG) socat:socat bpftool:bpftool ip:iproute2; do \
+		command -v $${tool%%:*} >/dev/null || missing="$${missing:-} $${tool##*:}"; done; \
+	test -e /usr/include/bpf/bpf_helpers.h || missing="$${missing:-} libbpf-dev"; \
+	if [ -n "$${missing:-}" ]; then \
+		echo "installing$$missing: needed by the example"; \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi; \
+	mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf
+	CLANG=$(CLANG) examples/conntrack/run.sh bin/mapgossip
+
+reproducible: # two clones in two places, with caches of their own, make one program
+	$(GO) test -count=1 -timeout 20m -tags reproducible -run '^TestReproducible$$' ./test/deploy
 
 KERNELS ?= 5.10 6.1 6.12 6.18 newest
 test-kernels: ## KERNELS="5.10 6.1 6.12 6.18 newest": every way to change every type of map, races, losses and mapwatch's tests on each, by each kind of preemption; makes the README's table (10 to 20 minutes a kernel)
@@ -54,11 +75,12 @@ SEEDS ?= 1000
 chaos: ## SEEDS=1000 stories of members that come, go, crash, part and drift; stops at the first that goes wrong and prints it
 	MAPGOSSIP_CHAOS=$(SEEDS) $(GO) test -count=1 -timeout 12h -run '^TestChaos$$' .
 
-check: lint tidy generated test ## what CI runs: formatting, vet, generated files, tests, each benchmark once, a small table of figures, two kernels, the demo
+check: lint tidy generated test ## what CI runs: formatting, vet, generated files, tests, each benchmark once, a small table of figures, two kernels, the page, reproducibility, the example, the demo, the incidents
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
 	$(GO) run ./test/cmd/bench -entries 50000 -run '^(pipe|agents|hot|exchange|join|load|differ|members)$$'
 	$(MAKE) test-kernels-check KERNELS='6.1 6.18'
-	$(MAKE) demo
+	$(MAKE) test-page reproducible example demo
+	MAPGOSSIP_TRANSCRIPT= $(GO) test -count=1 -timeout 20m -tags e2e -run '^TestIncidents$$' ./test
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
@@ -66,6 +88,8 @@ lint:
 	$(GO) vet -tags guest . ./mapwatch/...
 	$(GO) vet -tags lab ./test/lab/... ./test/cmd/labrun
 	$(GO) vet -tags e2e ./test
+	$(GO) vet -tags page ./cmd/mapgossip
+	$(GO) vet -tags reproducible ./test/deploy
 
 tidy: # go.mod names what is used, no more
 	$(GO) mod tidy -diff

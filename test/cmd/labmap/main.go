@@ -1,6 +1,6 @@
 // Command labmap does to a host's maps what tests and the demo need and
 // bpftool can't: bursts, failing operations, waiting for a key, checksums, and
-// UDP packets for the XDP program. It knows nothing of mapgossip.
+// UDP packets for the XDP program, and to its clock. It knows nothing of mapgossip.
 package main
 
 import (
@@ -39,6 +39,7 @@ const usage = `usage: labmap COMMAND ARGUMENTS
   freeze PIN                               refuse writes from user space from now on
   send ADDRESS FIRSTPORT PORTS SOURCES     a UDP packet from SOURCES ports to each port
   hash PIN HEXKEY                          print the checksum of one value
+  clock DURATION                           set the host's clock ahead by that, or back
   churn PIN WRITER KEYS SHARED RATE        write to own and shared keys until SIGTERM; print what was left where
   dump PIN                                 print all elements
 `
@@ -118,6 +119,14 @@ func run(args []string, out io.Writer) error {
 			return a.err
 		}
 		return create(pin, uint32(keyBytes), uint32(valueBytes), uint32(entries))
+	}
+	if command == "clock" {
+		by := a.duration()
+		if a.err != nil {
+			return a.err
+		}
+		now := unix.NsecToTimespec(time.Now().Add(by).UnixNano())
+		return unix.ClockSettime(unix.CLOCK_REALTIME, &now)
 	}
 	m := a.open()
 	if a.err != nil {
