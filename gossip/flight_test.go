@@ -26,8 +26,10 @@ func TestCreditFollowsFrames(t *testing.T) {
 			for range count {
 				var key [16]byte
 				copy(key[:], value(n))
+				a.replica.mu.Lock()
 				slot, _, err := a.stores["wide"].Merge(crdt.Entry{Key: key[:], Value: make([]byte, 64),
 					Version: crdt.Version{Time: a.clock.Now(time.Now().UnixNano()), Member: "a"}})
+				a.replica.mu.Unlock()
 				if err != nil {
 					t.Fatal(err)
 				}
