@@ -211,3 +211,37 @@ func TestLateMap(t *testing.T) {
 		})
 	}
 }
+
+// TestLackIsTold: a member whose host has no such map is in sync with nobody, on
+// all members, until it has.
+func TestLackIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, simnet.Link{Delay: time.Millisecond})
+		a, b := r.add(), r.add()
+		a.write(t, 1, 1)
+		r.converge(t, 10*time.Second)
+		lacks := func() (Status, []string) {
+			s, err := a.Status(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s, s.Members[1].Lacks
+		}
+		wait := func(what string, inSync bool, want string) {
+			t.Helper()
+			for range 60 {
+				if s, names := lacks(); s.InSync == inSync && strings.Join(names, ",") == want {
+					return
+				}
+				pass(time.Second)
+			}
+			s, names := lacks()
+			t.Fatalf("%s: in sync %t, lacks %q", what, s.InSync, names)
+		}
+		wait("all is there", true, "")
+		b.kernel.Unpin(rigPin)
+		wait("the map is gone", false, "flows")
+		b.replace(mapwatch.Shape{})
+		wait("the map is back", true, "")
+	})
+}

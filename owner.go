@@ -212,6 +212,7 @@ func (n *Node) housekeep(ctx context.Context) {
 		n.tellLags(b, n.wall(now))
 		n.cluster.SetRoom(b.Name, b.room())
 	}
+	n.tellLacking()
 	n.keep(ctx)
 }
 
@@ -260,4 +261,18 @@ func (n *Node) scanTick() time.Duration {
 		interval = scanOnlyInterval
 	}
 	return max(min(tick, interval), minScanTick)
+}
+
+// tellLacking tells the cluster which of the configured maps are not there.
+func (n *Node) tellLacking() {
+	var names []string
+	for _, a := range n.absent {
+		names = append(names, a.Name)
+	}
+	for _, b := range n.maps {
+		if b.gone != nil {
+			names = append(names, b.Name)
+		}
+	}
+	n.cluster.SetLacking(names)
 }

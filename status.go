@@ -28,6 +28,7 @@ type Member struct {
 	ClockOffsetMS float64   `json:"clock_offset_ms"`
 	RTTMS         float64   `json:"rtt_ms"`
 	Differ        []string  `json:"differ"` // maps whose digests differed at LastSync
+	Lacks         []string  `json:"lacks"`  // maps that this member has, and that one is to have too and does not: nothing is at its target, or its map has another shape
 	Room          []Room    `json:"room"`   // of its kernel maps that this member has too, as last told, by map name
 }
 
@@ -98,7 +99,7 @@ type Status struct {
 	NotReady      []string     `json:"not_ready"`
 	Healthy       bool         `json:"healthy"`
 	Unhealthy     []string     `json:"unhealthy"`
-	InSync        bool         `json:"in_sync"` // ready, every member that did not leave is alive, and was equal at the last exchange with it
+	InSync        bool         `json:"in_sync"` // ready, every member that did not leave is alive, lacks no map, and was equal at the last exchange with it
 	Conflicts     []string     `json:"conflicts"`
 	Refused       []string     `json:"refused"`         // hosts whose packets and streams were refused within the last minute, and why; senders can be forged
 	StateError    string       `json:"state_error"`     // why nothing survives a restart although there is a state directory
@@ -118,7 +119,7 @@ func (n *Node) Members() []Member {
 			Node: m.Node, Name: m.Name, Addr: m.Addr, State: m.State, Self: m.Self,
 			BootID: m.BootID, Version: m.Version, InSync: m.InSync, LastSync: m.LastSync,
 			ClockOffsetMS: milliseconds(m.ClockOffset), RTTMS: milliseconds(m.RTT),
-			Differ: append([]string{}, m.Differ...), Room: rooms(m.Room),
+			Differ: append([]string{}, m.Differ...), Lacks: append([]string{}, m.Lacks...), Room: rooms(m.Room),
 		})
 	}
 	slices.SortFunc(members, func(a, b Member) int {
@@ -341,7 +342,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	s.InSync = s.Ready && len(n.cluster.Refused()) == 0
 	s.Healthy, s.Unhealthy = n.Healthy(ctx)
 	for _, m := range s.Members {
-		if !m.Self && (m.State != gossip.StateLeft && (m.State != gossip.StateAlive || !m.InSync)) {
+		if !m.Self && (m.State != gossip.StateLeft && (m.State != gossip.StateAlive || !m.InSync || len(m.Lacks) > 0)) {
 			s.InSync = false
 		}
 	}

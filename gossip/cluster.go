@@ -98,6 +98,7 @@ type Cluster struct {
 	since      map[string]int64   // by map name: when it was added, ns since the Unix epoch
 	filled     map[string]bool    // by map name, as in fill.go
 	rooms      map[string]Room    // by map name; a new one with each change
+	lacking    []string           // maps that this member has no kernel map of; a new one with each change
 	records    map[string]*record // by memberlist name
 	refused    map[string]string  // by map name: why this member keeps it out
 	duplicates map[string]string  // by node ID: what to tell

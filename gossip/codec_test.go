@@ -49,7 +49,7 @@ func samples() map[string][]byte {
 		"ack":        encodeAck(sampleSender, []uint64{1, 300, 1 << 40}),
 		"batch":      sampleBatch().encode(sampleSender),
 		"goodbye":    encodeGoodbye(sampleSender),
-		"state":      state{Nonce: 3, Reply: true, Ready: true, Order: 300, Maps: []mapState{{Map: flows, Filled: true, Since: 1_700_000_000_000_000_000, Room: Room{1000, 7}, Known: true, Digest: crdt.Digest{1, 2, 3}, Progress: progress}, {Map: Map{Name: "x", Type: "hash", KeyBytes: 4, ValueBytes: 65536}, Refused: true, Room: Room{MaxEntries: maxRoom}}}}.encode(sampleSender),
+		"state":      state{Nonce: 3, Reply: true, Ready: true, Order: 300, Maps: []mapState{{Map: flows, Filled: true, Since: 1_700_000_000_000_000_000, Room: Room{1000, 7}, Known: true, Digest: crdt.Digest{1, 2, 3}, Progress: progress}, {Map: Map{Name: "x", Type: "hash", KeyBytes: 4, ValueBytes: 65536}, Refused: true, Room: Room{MaxEntries: maxRoom}}}, Lacking: []string{"acl", "nat"}}.encode(sampleSender),
 		"syncend":    encodeSyncEnd(sampleSender, 77),
 		"syncrefuse": encodeSyncRefuse(sampleSender, 77, "too many sessions"),
 		"syncstart":  syncStart{77, flows, digests, progress}.encode(sampleSender),

@@ -43,6 +43,7 @@ type Member struct {
 	RTT         time.Duration   // at the last probe; 0: none yet
 	Differ      []string        // names of the maps whose digests differed then, or that both have since then, sorted
 	Room        map[string]Room // by map name, as it told last; not to be changed
+	Lacks       []string        // maps that this member has, and that it told it has no kernel map of or keeps out, sorted
 }
 
 // record is what is known of a member.
@@ -56,9 +57,10 @@ type record struct {
 	peer    *peer // nil unless alive
 	maps    map[string]mapState
 	rooms   map[string]Room
-	foreign int    // of maps: this member had none of the name when it was told
-	told    bool   // it has told its maps
-	order   uint64 // of what it told last
+	lacking []string // as it told
+	foreign int      // of maps: this member had none of the name when it was told
+	told    bool     // it has told its maps
+	order   uint64   // of what it told last
 	inSync  bool
 	sync    time.Time
 	differ  []string
@@ -93,7 +95,7 @@ func (c *Cluster) Members() []Member {
 		members = append(members, Member{
 			Node: r.Node, Name: r.name, Addr: r.addr, State: r.state, Self: r.self, BootID: r.BootID,
 			Version: r.Version, InSync: r.inSync || r.self, LastSync: r.sync,
-			ClockOffset: offset, Clock: time.Duration(r.clock), RTT: r.rtt, Differ: slices.Clone(r.differ), Room: rooms,
+			ClockOffset: offset, Clock: time.Duration(r.clock), RTT: r.rtt, Differ: slices.Clone(r.differ), Room: rooms, Lacks: c.lacksLocked(r),
 		})
 	}
 	slices.SortFunc(members, func(a, b Member) int {
@@ -172,7 +174,7 @@ func (c *Cluster) arrive(node *memberlist.Node) {
 		if old.peer != nil {
 			old.peer.cancel()
 		}
-		r.maps, r.rooms, r.foreign, r.told, r.order, r.first = old.maps, old.rooms, old.foreign, old.told, old.order, old.first
+		r.maps, r.rooms, r.foreign, r.told, r.order, r.first, r.lacking = old.maps, old.rooms, old.foreign, old.told, old.order, old.first, old.lacking
 	}
 	c.records[r.name] = r
 	c.forgetLocked(now)

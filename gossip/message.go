@@ -20,6 +20,8 @@ type state struct {
 	Ready bool   // this member has done its first full exchange
 	Order uint64 // counts what this member tells, from 1: of two states the one with more is newer
 	Maps  []mapState
+	// Lacking names the maps that this member is to have and has no kernel map of.
+	Lacking []string
 }
 
 type mapState struct {
@@ -35,7 +37,7 @@ type mapState struct {
 }
 
 func (s state) encode(sender string) []byte {
-	w := newFrame(kindState, sender, 5, 1024)
+	w := newFrame(kindState, sender, 6, 1024)
 	w.uint(s.Nonce)
 	w.flag(s.Reply)
 	w.flag(s.Ready)
@@ -58,6 +60,10 @@ func (s state) encode(sender string) []byte {
 			w.blob([]byte{})
 		}
 		w.report(m.Progress)
+	}
+	w.array(len(s.Lacking))
+	for _, name := range s.Lacking {
+		w.text(name)
 	}
 	return w.finish()
 }
@@ -87,6 +93,7 @@ func decodeState(r *fieldReader) (state, error) {
 			s.Maps = append(s.Maps, m)
 		})
 	})
+	r.list(maxMaps, func() { s.Lacking = append(s.Lacking, r.text(maxMapNameBytes)) })
 	return s, r.end()
 }
 

@@ -83,7 +83,7 @@ func (c *Cluster) state(ctx context.Context) state {
 	c.mu.Lock()
 	c.states++
 	specs := c.maps.Load().all
-	s := state{Order: c.states, Ready: c.isReady(), Maps: make([]mapState, 0, len(specs))}
+	s := state{Order: c.states, Ready: c.isReady(), Maps: make([]mapState, 0, len(specs)), Lacking: c.lacking}
 	for _, spec := range specs {
 		_, out := c.refused[spec.Name]
 		s.Maps = append(s.Maps, mapState{Map: *spec, Refused: out, Filled: c.filled[spec.Name],

@@ -61,7 +61,7 @@ func TestRoomReachesAll(t *testing.T) {
 
 // oneMap is a state frame about one map with these numbers.
 func oneMap(sender string, order uint64, since, maxEntries, waiting int64) []byte {
-	w := newFrame(kindState, sender, 5, 256)
+	w := newFrame(kindState, sender, 6, 256)
 	w.uint(0)
 	w.flag(false)
 	w.flag(true)
@@ -81,6 +81,7 @@ func oneMap(sender string, order uint64, since, maxEntries, waiting int64) []byt
 	w.array(2)
 	w.int(0)
 	w.array(0)
+	w.array(0)
 	return w.finish()
 }
 
@@ -94,7 +95,7 @@ func TestHostileStates(t *testing.T) {
 		"waiting too large":     oneMap(sampleSender, 1, 1, 5, math.MaxInt64),
 		"too many maps":         state{Order: 1, Maps: make([]mapState, maxMaps+1)}.encode(sampleSender),
 	}
-	fields := newFrame(kindState, sampleSender, 5, 256)
+	fields := newFrame(kindState, sampleSender, 6, 256)
 	fields.uint(0)
 	fields.flag(false)
 	fields.flag(true)
@@ -104,6 +105,8 @@ func TestHostileStates(t *testing.T) {
 	for range 7 {
 		fields.uint(0)
 	}
+	fields.array(0)
+	hostile["too many lacking"] = state{Order: 1, Lacking: make([]string, maxMaps+1)}.encode(sampleSender)
 	hostile["short record"] = fields.finish()
 	for name, frame := range hostile {
 		if _, _, err := decodeAny(frame); !errors.Is(err, errMalformed) {

@@ -162,7 +162,7 @@ func (c *Cluster) learn(p *peer, s state) {
 		return // it came late: the member has told more since
 	}
 	was := &record{told: r.told, maps: r.maps}
-	r.told, r.order = true, s.Order
+	r.told, r.order, r.lacking = true, s.Order, s.Lacking
 	c.keepMapsLocked(r, s.Maps)
 	c.reviewLocked()
 	for name := range r.maps {

@@ -49,6 +49,11 @@ func advise(s mapgossip.Status, now time.Time) (advice []string) {
 		add("this host's clock is off by %s: mend it (NTP), else its changes win or lose wrongly", signed(s.ClockOffsetMS))
 	}
 	for _, m := range s.Members {
+		for _, name := range m.Lacks {
+			if !m.Self && m.State == "alive" {
+				add("map %s: %s has none, or one of another shape: 'mapgossip status' there says which; start the program that makes it there", name, m.Node)
+			}
+		}
 		for _, r := range m.Room {
 			if r.Waiting > 0 && !m.Self && m.State == "alive" {
 				add("map %s: %s has no room for %d of the entries, its max_entries is %d: load a larger map there", r.Map, m.Node, r.Waiting, r.MaxEntries)

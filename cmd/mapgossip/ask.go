@@ -89,6 +89,8 @@ func syncWord(m mapgossip.Member, p palette) string {
 	switch {
 	case m.State == "dead", m.State == "left":
 		return "-"
+	case len(m.Lacks) > 0:
+		return p.bad("no: lacks " + strings.Join(m.Lacks, ", "))
 	case m.InSync:
 		return p.good("yes")
 	case len(m.Differ) > 0:

@@ -179,7 +179,7 @@ func fixture() mapgossip.Status {
 			{Node: "lb-4", Name: "lb-4-0d", Addr: "192.0.2.4:7946", State: "alive", BootID: "0d", Version: "v0.1.0", Differ: []string{}, Room: []mapgossip.Room{}},
 			{Node: "lb-5", Name: "lb-5-0e", Addr: "192.0.2.5:7946", State: "dead", BootID: "0e", Version: "v0.1.0", LastSync: now.Add(-time.Hour), ClockOffsetMS: 0.1, RTTMS: 1.5, Differ: []string{}, Room: []mapgossip.Room{}},
 			{Node: "lb-6", Name: "lb-6-0f", Addr: "192.0.2.6:7946", State: "left", BootID: "0f", Version: "v0.1.0", LastSync: now.Add(-100 * time.Hour), Differ: []string{}, Room: []mapgossip.Room{}},
-			{Node: "lb-7", Name: "lb-7-1a", Addr: "192.0.2.7:7946", State: "alive", BootID: "1a", Version: "v0.1.0", LastSync: now.Add(-10 * time.Minute), Differ: []string{}, Room: []mapgossip.Room{}},
+			{Node: "lb-7", Name: "lb-7-1a", Addr: "192.0.2.7:7946", State: "alive", BootID: "1a", Version: "v0.1.0", LastSync: now.Add(-10 * time.Minute), Lacks: []string{"acl"}, Differ: []string{}, Room: []mapgossip.Room{}},
 		},
 		Maps: []mapgossip.MapStatus{
 			{Name: "flows", Target: "/sys/fs/bpf/flows", ID: 42, Type: "hash", KeyBytes: 16, ValueBytes: 32, MaxEntries: 65536, Capture: "scan", Direction: "both", Events: "all",

@@ -161,7 +161,7 @@ func syncVerdict(s mapgossip.Status, now time.Time) (verdict string, lagging []s
 		}
 		if m.State == "alive" {
 			alive++
-			if !m.InSync {
+			if !m.InSync || len(m.Lacks) > 0 {
 				behind++
 			}
 			if m.LastSync.After(latest) {
@@ -171,6 +171,8 @@ func syncVerdict(s mapgossip.Status, now time.Time) (verdict string, lagging []s
 		switch {
 		case m.State == "suspect", m.State == "dead":
 			lagging = append(lagging, fmt.Sprintf("%s is %s, last exchange %s", m.Node, m.State, ago(m.LastSync, now)))
+		case m.State == "alive" && len(m.Lacks) > 0:
+			lagging = append(lagging, fmt.Sprintf("%s lacks %s", m.Node, strings.Join(m.Lacks, ", ")))
 		case m.State != "alive", m.InSync:
 		case m.LastSync.IsZero():
 			lagging = append(lagging, m.Node+": no exchange yet")

@@ -39,6 +39,7 @@ export function showMembers(members, now) {
 function equality(m) {
   if (m.state === 'left') return '';
   if (m.state === 'dead') return {text: 'no answer', tone: 'bad'};
+  if (m.lacks?.length > 0) return {text: 'lacks ' + m.lacks.join(', '), tone: 'bad'};
   if (m.in_sync) return {text: 'yes', tone: 'good'};
   return {text: m.differ.length > 0 ? 'differs in ' + m.differ.join(', ') : 'not yet', tone: 'bad'};
 }

@@ -7,7 +7,7 @@ import {clock, count, never} from './text.js';
 // verdict returns {tone, headline, because, todo} of a status.
 export function verdict(s, now) {
   const others = s.members.filter(m => !m.self), alive = others.filter(m => m.state === 'alive');
-  const behind = alive.filter(m => !m.in_sync).length;
+  const behind = alive.filter(m => !m.in_sync || m.lacks?.length > 0).length;
   const because = others.flatMap(m => lagging(m, now));
   const told = new Set();
   for (const text of [...s.conflicts ?? [], ...s.not_ready ?? [], ...s.unhealthy ?? [], s.state_error]) {
@@ -37,6 +37,7 @@ export function verdict(s, now) {
 function lagging(m, now) {
   const last = never(m.last_sync) ? 'never' : 'at ' + clock(m.last_sync, now);
   if (m.state === 'suspect' || m.state === 'dead') return [`${m.node} is ${m.state}, last exchange ${last}`];
+  if (m.state === 'alive' && m.lacks?.length > 0) return [`${m.node} lacks ${m.lacks.join(', ')}`];
   if (m.state !== 'alive' || m.in_sync) return [];
   if (never(m.last_sync)) return [`${m.node}: no exchange yet`];
   if (m.differ.length > 0) return [`${m.node} differs in ${m.differ.join(', ')}, found ${last}`];
