@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/hashicorp/memberlist"
 )
@@ -14,6 +15,9 @@ import (
 const (
 	fingerprintBytes = 8
 	maxKeys          = 4096 // that a member tells of
+	// maxInstalled bounds the keys that members install, for each may be tried on
+	// each packet. A keyring file may have more.
+	maxInstalled = 16
 )
 
 var errNoKeyring = errors.New("encryption is off, and cannot be turned on at run time; restart all members with a keyring")
@@ -98,9 +102,8 @@ func (c *Cluster) changeKeys(k askKind, what []byte) KeyState {
 	var err error
 	switch k {
 	case askInstallKey:
-		err = validKey(what)
-		if err == nil {
-			err = c.keyring.AddKey(bytes.Clone(what))
+		if err = validKey(what); err == nil {
+			err = installKey(c.keyring, what)
 		}
 	case askUseKey:
 		err = useKey(c.keyring, string(what))
@@ -139,6 +142,15 @@ func validKey(key []byte) error {
 		return fmt.Errorf("install key: want 16, 24 or 32 bytes, have %d", n)
 	}
 	return nil
+}
+
+func installKey(ring *memberlist.Keyring, key []byte) error {
+	keys := ring.GetKeys()
+	known := slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, key) })
+	if len(keys) >= maxInstalled && !known {
+		return fmt.Errorf("install key: the member has %d already; remove those that nobody encrypts with first", len(keys))
+	}
+	return ring.AddKey(bytes.Clone(key))
 }
 
 func useKey(ring *memberlist.Keyring, fingerprint string) error {

@@ -81,6 +81,25 @@ func TestKeysOfOthersChange(t *testing.T) {
 	})
 }
 
+// TestInstalledKeysAreBounded: a member gone bad can't have the others try keys
+// without end.
+func TestInstalledKeysAreBounded(t *testing.T) {
+	virtual(t, lan, func(t *testing.T, w *world) {
+		a := w.start("a", addrA, func(c *Config) { c.Keyring = [][]byte{bytes.Repeat([]byte{1}, 32)} })
+		for i := range maxInstalled - 1 {
+			if s := a.InstallKey(bytes.Repeat([]byte{byte(2 + i)}, 32)); s.Problem != "" {
+				t.Fatal(s.Problem)
+			}
+		}
+		if s := a.InstallKey(bytes.Repeat([]byte{200}, 32)); len(s.Keys) != maxInstalled || !strings.Contains(s.Problem, "remove those") {
+			t.Errorf("one too many: %d keys, %q", len(s.Keys), s.Problem)
+		}
+		if s := a.InstallKey(bytes.Repeat([]byte{2}, 32)); s.Problem != "" {
+			t.Errorf("one that is there: %s", s.Problem)
+		}
+	})
+}
+
 func TestNoKeysWithoutKeyring(t *testing.T) {
 	virtual(t, lan, func(t *testing.T, w *world) {
 		a, _, _ := w.three(nil)
