@@ -51,6 +51,11 @@
 // HAZARD: QEMU 7.2 corrupts flags in cmpxchg16b under emulation, and a kernel
 // then panics now and then. The guests' CPU therefore has no cx16; do not "fix" that.
 //
+// HAZARD: QEMU now and then runs an instruction that the guest's kernel has patched
+// meanwhile, a breakpoint that is gone: the kernel then oopses, as in sched_clock_cpu
+// while it boots. A guest that goes down before it is up is booted once more, and that
+// is told.
+//
 // HAZARD: an emulated 5.10 can hang for good when a tracepoint that is hot, such as
 // sys_enter, is switched on or off: the CPUs go on running into the breakpoint of the
 // patching, which is gone from memory (3 of 110 boots of mapwatch's guest tests).

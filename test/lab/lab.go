@@ -70,11 +70,21 @@ func New(ctx context.Context, c Config) (l *Lab, err error) {
 	}
 	// Whichever fails first is the reason; the others are not waited for.
 	group, ctx := errgroup.WithContext(ctx)
-	for i, h := range l.hosts {
+	for i := range l.hosts {
 		group.Go(func() error {
-			if err := h.awaitUp(ctx); err != nil {
+			err := l.hosts[i].awaitUp(ctx)
+			if errors.Is(err, ErrDown) && l.mode == Guests && ctx.Err() == nil {
+				fmt.Fprintf(c.Progress, "%s went down while it booted, and is booted once more: %v\n", plans[i].Name, err)
+				again, failed := startHost(plans[i].again(), l.network)
+				if failed != nil {
+					return failed
+				}
+				l.hosts[i], err = again, again.awaitUp(ctx)
+			}
+			if err != nil {
 				return err
 			}
+			h := l.hosts[i]
 			if l.mode == Native {
 				return h.copyIn(ctx, c.Files)
 			}

@@ -77,6 +77,14 @@ func startHost(p plan, network *ether.Switch) (_ *Host, err error) {
 	return h, nil
 }
 
+// again is the plan of a host that is to be started once more.
+func (p plan) again() plan {
+	first := p.command
+	p.command = exec.Command(first.Path)
+	p.command.Args, p.command.Env, p.command.Dir = first.Args, first.Env, first.Dir
+	return p
+}
+
 // run lives as long as the process. It keeps its thread, because the kernel kills the process
 // with the thread that started it (Pdeathsig): then nothing is left when this program is killed.
 func (h *Host) run(cmd *exec.Cmd, started chan<- error) {
