@@ -339,8 +339,10 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	s.Ready, s.NotReady = n.Ready(ctx)
+	s.NotReady = append([]string{}, s.NotReady...) // [] in JSON, not null
 	s.InSync = s.Ready && len(n.cluster.Refused()) == 0
 	s.Healthy, s.Unhealthy = n.Healthy(ctx)
+	s.Unhealthy = append([]string{}, s.Unhealthy...)
 	for _, m := range s.Members {
 		if !m.Self && (m.State != gossip.StateLeft && (m.State != gossip.StateAlive || !m.InSync || len(m.Lacks) > 0)) {
 			s.InSync = false
