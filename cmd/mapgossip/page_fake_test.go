@@ -71,6 +71,7 @@ func entryOf(node, value string, before time.Duration) mapgossip.Entry {
 // wellFake is an agent that all is well with.
 func wellFake() *agentFake {
 	a := &agentFake{status: healthyFixture()}
+	a.status.Encrypted = true
 	for node, other := range map[string]string{"lb-1": "lb-2", "lb-2": "lb-1"} {
 		a.views = append(a.views, mapgossip.View{Node: node, Self: node == "lb-1",
 			Maps:    []mapgossip.MapView{{Name: "flows", Digest: a.status.Maps[0].Digest}},

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	clockWorry = 500 * time.Millisecond // an offset that costs a member conflicts
+	clockWorry = time.Second // an offset that costs a member conflicts
 	syncWorry  = 5 * time.Minute        // without an exchange with an alive member
 )
 
