@@ -147,6 +147,7 @@ func testWhoWrote(t *testing.T, mode Mode) {
 
 	// On behalf of the other process. A kprobe raises the counter that a map's
 	// system call raises, too.
+	must(t, objects.TraceTgid.Set(other))
 	probe, err := link.Kprobe("__x64_sys_getppid", objects.KprobeWrite, nil)
 	must(t, err)
 	ask('p')

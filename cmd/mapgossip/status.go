@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	clockWorry = time.Second // an offset that costs a member conflicts
-	syncWorry  = 5 * time.Minute        // without an exchange with an alive member
+	clockWorry = time.Second     // an offset that costs a member conflicts
+	syncWorry  = 5 * time.Minute // without an exchange with an alive member
 )
 
 // writeStatus shows one member's view of the whole on one screen: the verdict
