@@ -244,7 +244,8 @@ int timer_delete(struct xdp_md *ctx)
 }
 
 /*
- * Where tracing programs run: here at the entry of system calls.
+ * Where tracing programs run: here where a thread is named, which is seldom (see
+ * HAZARD in test/lab).
  */
 
 static __always_inline int ours(void)
@@ -252,7 +253,7 @@ static __always_inline int ours(void)
 	return (__u32)bpf_get_current_pid_tgid() == thread && disarm();
 }
 
-SEC("raw_tp/sys_enter")
+SEC("raw_tp/task_rename")
 int trace_update(void *ctx)
 {
 	if (ours())
@@ -260,7 +261,7 @@ int trace_update(void *ctx)
 	return 0;
 }
 
-SEC("raw_tp/sys_enter")
+SEC("raw_tp/task_rename")
 int trace_delete(void *ctx)
 {
 	if (ours())

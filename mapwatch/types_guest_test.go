@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -278,11 +279,12 @@ func TestProgramWritesOfTypes(t *testing.T) {
 				_, err := sender.Write([]byte("x"))
 				must(t, err)
 			}
-			trace, err := link.AttachRawTracepoint(link.RawTracepointOptions{Name: "sys_enter", Program: objects.TraceWrite})
+			trace, err := link.AttachRawTracepoint(link.RawTracepointOptions{Name: "task_rename", Program: objects.TraceWrite})
 			must(t, err)
-			must(t, errors.Join(objects.TraceTgid.Set(uint32(unix.Getpid())), objects.TraceSyscall.Set(uint32(unix.SYS_GETPPID))))
+			must(t, objects.TraceTgid.Set(uint32(unix.Getpid())))
+			name := bytes.TrimSpace(must1(os.ReadFile("/proc/self/comm"))(t))
 			for range traced {
-				unix.Getppid()
+				must(t, os.WriteFile("/proc/thread-self/comm", name, 0))
 			}
 			must(t, trace.Close())
 			timers := startTimer(t, objects, alarms)

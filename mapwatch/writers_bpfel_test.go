@@ -34,7 +34,6 @@ const (
 	writersVarTargetType      = "target_type"
 	writersVarTimerIntervalNs = "timer_interval_ns"
 	writersVarTimerWrites     = "timer_writes"
-	writersVarTraceSyscall    = "trace_syscall"
 	writersVarTraceTgid       = "trace_tgid"
 	writersVarWritten         = "written"
 )
@@ -111,7 +110,6 @@ type writersVariableSpecs struct {
 	TargetType      *ebpf.VariableSpec `ebpf:"target_type"`
 	TimerIntervalNs *ebpf.VariableSpec `ebpf:"timer_interval_ns"`
 	TimerWrites     *ebpf.VariableSpec `ebpf:"timer_writes"`
-	TraceSyscall    *ebpf.VariableSpec `ebpf:"trace_syscall"`
 	TraceTgid       *ebpf.VariableSpec `ebpf:"trace_tgid"`
 	Written         *ebpf.VariableSpec `ebpf:"written"`
 }
@@ -165,7 +163,6 @@ type writersVariables struct {
 	TargetType      *ebpf.Variable `ebpf:"target_type"`
 	TimerIntervalNs *ebpf.Variable `ebpf:"timer_interval_ns"`
 	TimerWrites     *ebpf.Variable `ebpf:"timer_writes"`
-	TraceSyscall    *ebpf.Variable `ebpf:"trace_syscall"`
 	TraceTgid       *ebpf.Variable `ebpf:"trace_tgid"`
 	Written         *ebpf.Variable `ebpf:"written"`
 }

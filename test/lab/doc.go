@@ -58,7 +58,8 @@
 //
 // HAZARD: an emulated 5.10 can hang for good when a tracepoint that is hot, such as
 // sys_enter, is switched on or off: the CPUs go on running into the breakpoint of the
-// patching, which is gone from memory (3 of 110 boots of mapwatch's guest tests).
+// patching, which is gone from memory (3 of 110 boots of mapwatch's guest tests); a 6.18
+// oopsed there once. What tests attach to is therefore passed seldom.
 //
 // HAZARD: native hosts share one kernel: one BPF subsystem, one clock, one set of map
 // IDs. A test that counts maps or programs of the machine sees those of all hosts.
