@@ -16,8 +16,7 @@ import (
 // Stories of single keys, each of which once went wrong.
 
 // limited starts a node whose kernel offers no better capture than mode, and
-// which scans often, so that little time need pass. (With the race detector,
-// hours of timers crash the runtime: golang/go#78156.)
+// which scans often, so that little time need pass.
 func (r *rig) limited(mode mapwatch.Mode) *rigNode {
 	config, kernel, m := r.prepare(len(r.nodes), mapwatch.Shape{})
 	config.ScanInterval = time.Second

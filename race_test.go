@@ -2,6 +2,6 @@
 
 package mapgossip
 
-// Hours of virtual time crash the race detector now and then
-// (golang/go#78156): fewer seeds with it, all without.
-const fewer = 3
+import _ "github.com/mapgossip/mapgossip/test/raceproc"
+
+const fewer = 3 // seeds, for the race detector is slow: all without it

@@ -4,6 +4,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+
+	_ "github.com/mapgossip/mapgossip/test/raceproc"
 )
 
 func TestScanWatch(t *testing.T) {

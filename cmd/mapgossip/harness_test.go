@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	_ "github.com/mapgossip/mapgossip/test/raceproc"
 )
 
 // asProgram makes the test binary be the program: so agents of tests run as

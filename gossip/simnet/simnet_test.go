@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	_ "github.com/mapgossip/mapgossip/test/raceproc"
 )
 
 func hosts(t *testing.T, n *Network) (a, b *Transport) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mapgossip/mapgossip/mapwatch"
 	"github.com/mapgossip/mapgossip/mapwatch/fake"
+	_ "github.com/mapgossip/mapgossip/test/raceproc"
 )
 
 // open has a kernel with one map, /m, which is watched.

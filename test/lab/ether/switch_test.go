@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	_ "github.com/mapgossip/mapgossip/test/raceproc"
 )
 
 // station is the host's end of a port: frames that arrive go to got.
