@@ -128,6 +128,12 @@ func (r *replica) Held(ctx context.Context, name string, key []byte) (h Held, er
 	if len(key) != flows.KeyBytes {
 		return Held{}, fmt.Errorf("a key of %d bytes", len(key))
 	}
+	r.mu.Lock()
+	_, ok := r.stores[name]
+	r.mu.Unlock()
+	if !ok { // members may ask for anything
+		return Held{}, fmt.Errorf("no map %q", name)
+	}
 	err = r.Read(ctx, name, func(s *crdt.Store) {
 		if h.Entry, h.Known = s.Get(key); h.Known {
 			h.Entry.Key, h.Entry.Value = bytes.Clone(h.Entry.Key), bytes.Clone(h.Entry.Value)
