@@ -76,7 +76,11 @@ func (t *transport) serveConn(conn net.Conn) {
 	}
 	_ = conn.SetReadDeadline(time.Time{})
 	flow := &inflow{guardedConn: guardedConn{Conn: conn}, all: &t.unread}
-	session, err := yamux.Server(flow, t.mux)
+	// A stream that this side closed first waits for the other one's end until the
+	// session ends. A timer of its own would hold it, and a full window, for longer.
+	mux := *t.mux
+	mux.StreamCloseTimeout = 0
+	session, err := yamux.Server(flow, &mux)
 	if err != nil {
 		t.garbage(conn, err.Error())
 		return
@@ -92,6 +96,10 @@ func (t *transport) serveConn(conn net.Conn) {
 			if streams == 0 {
 				t.garbage(conn, err.Error())
 			}
+			return
+		}
+		if session.NumStreams() > maxHalfClosed {
+			t.garbage(conn, "too many streams that it does not end")
 			return
 		}
 		idle.Reset(2 * idleClose)

@@ -279,6 +279,45 @@ func TestUnreadBytesAreBounded(t *testing.T) {
 	}
 }
 
+// TestEndedSessionsHoldNothing: what streams had not read goes with the connection, so
+// that who connects again and again fills no memory; and streams that this side is
+// done with and the other one is not are bounded.
+func TestEndedSessionsHoldNothing(t *testing.T) {
+	victim := real(t, "victim", func(c *Config) { c.Keyring = [][]byte{bytes.Repeat([]byte{1}, 32)} })
+	s := &siege{t: t, addr: victim.addr}
+	window := append(append(label(), mlEncrypt, 0xff, 0xff, 0xff, 0xff, 1), make([]byte, 250<<10)...)
+	before := liveHeap()
+	for range 50 {
+		session := s.session()
+		for range 4 {
+			stream, err := session.OpenStream()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = stream.SetDeadline(time.Now().Add(time.Second))
+			_, _ = stream.Write(window)         // an error: it was refused by then
+			_, _ = stream.Read(make([]byte, 1)) // until it is refused; what the window still holds nobody reads
+		}
+		_ = session.Close()
+	}
+	within(t, 10*time.Second, "memory is back", func() bool { return liveHeap() < before+maxLeftBehind })
+
+	session := s.session()
+	defer session.Close()
+	for opened := 0; !session.IsClosed(); opened++ {
+		if opened > 2*maxHalfClosed {
+			t.Fatalf("%d streams are half closed", opened)
+		}
+		stream, err := session.OpenStream()
+		if err != nil {
+			break
+		}
+		_ = stream.SetDeadline(time.Now().Add(time.Second))
+		_, _ = stream.Write(append(label(), 0xff))
+		_, _ = stream.Read(make([]byte, 1)) // until it is refused; this side stays open
+	}
+}
+
 // TestOpeningsOfStreams: messages that make memberlist panic, or grow, never reach it.
 func TestOpeningsOfStreams(t *testing.T) {
 	secret := bytes.Repeat([]byte{1}, 32)

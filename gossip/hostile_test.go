@@ -118,6 +118,7 @@ func TestHostilePeers(t *testing.T) {
 	defer func() {
 		if t.Failed() {
 			_ = pprof.Lookup("goroutine").WriteTo(os.Stdout, 1)
+			_ = pprof.Lookup("heap").WriteTo(os.Stdout, 1)
 		}
 	}()
 	t.Logf("at work after %.1f s", time.Since(begin).Seconds())

@@ -34,6 +34,7 @@ const (
 	maxSessionsOneIP  = 128
 	maxStreamsIn      = 512 // all sessions
 	maxStreamsSession = 64
+	maxHalfClosed     = 1024 // streams of a session that this side closed and the other one did not
 	// A stream may be freeStreamBytes long for nothing: more than a full frame.
 	// What longer ones hold beyond that is bounded for all together.
 	freeStreamBytes = 512 << 10
@@ -93,7 +94,7 @@ func openTransport(bind netip.AddrPort, encrypted bool, logger *log.Logger, l *s
 	t.mux.KeepAliveInterval = keepAlive
 	t.mux.ConnectionWriteTimeout = writeTimeout
 	t.mux.StreamOpenTimeout = 2 * connectTimeout
-	t.mux.StreamCloseTimeout = 30 * time.Second
+	t.mux.StreamCloseTimeout = 30 * time.Second // of the sessions that this side dialed: see serveConn
 	t.mux.LogOutput, t.mux.Logger = nil, logger
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 
