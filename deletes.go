@@ -2,9 +2,9 @@ package mapgossip
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mapgossip/mapgossip/crdt"
@@ -28,7 +28,7 @@ const (
 )
 
 // ErrMemberAlive: a member that is alive can't be removed.
-var ErrMemberAlive = errors.New("member is alive")
+var ErrMemberAlive = gossip.ErrMemberAlive
 
 // tombstoneLimit is from how many tombstones of a map on nobody is waited for
 // who is not there.
@@ -177,18 +177,18 @@ func (m *mirror) stamp(wall int64, after crdt.Timestamp) crdt.Timestamp {
 	return m.clock.Stamp(wall, after)
 }
 
-// Remove stops tombstones from waiting for a member that is gone for good; all
-// members come to know. Should it be back, it takes the cluster's state for
-// every key that it did not change while away. ErrMemberAlive if it is alive or
-// suspected; an error, too, if nobody knows of it.
+// Remove counts a member that is gone for good as one that left: tombstones do not
+// wait for it, and members are in sync without it. All members that are alive come
+// to know; the error names those that it could not tell within 3 s, and those to which
+// the member is alive. Again is fine. Should it be back, it takes the cluster's state for
+// every key that it did not change while away. ErrMemberAlive, and nothing is done, if
+// it is alive or suspected here; an error, too, if nobody knows of it.
 func (n *Node) Remove(ctx context.Context, member string) error {
-	for _, m := range n.cluster.Members() {
-		if m.Node == member && (m.State == "alive" || m.State == "suspect") {
-			return fmt.Errorf("remove member %s: %w at %s: stop its agent first", member, ErrMemberAlive, m.Addr)
-		}
+	if err := n.cluster.GiveUp(member); err != nil {
+		return fmt.Errorf("remove member %s: %w: stop its agent first", member, err)
 	}
 	known := false
-	err := n.call(ctx, func() {
+	if err := n.call(ctx, func() {
 		wall := n.wall(n.kernel.Now())
 		for _, b := range n.maps {
 			p := b.store.Progress()
@@ -197,11 +197,22 @@ func (n *Node) Remove(ctx context.Context, member string) error {
 				p.Remove(member, wall)
 			}
 		}
-	})
-	if err == nil && !known {
-		err = fmt.Errorf("remove member %s: nobody of that ID took part in a map of this member", member)
+	}); err != nil {
+		return err
 	}
-	return err
+	if !known {
+		return fmt.Errorf("remove member %s: nobody of that ID took part in a map of this member", member)
+	}
+	var untold []string
+	for _, a := range n.cluster.GiveUpAll(ctx, member) {
+		if a.Err != nil {
+			untold = append(untold, a.Node+": "+a.Err.Error())
+		}
+	}
+	if len(untold) > 0 {
+		return fmt.Errorf("member %s is removed here, and not on all: %s; remove it once more when they answer", member, strings.Join(untold, ", "))
+	}
+	return nil
 }
 
 // offered is remote for an entry that a member sent. ErrDeleted also for what the

@@ -2,10 +2,12 @@ package mapgossip
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/mapgossip/mapgossip/gossip"
 	"github.com/mapgossip/mapgossip/gossip/simnet"
 	"github.com/mapgossip/mapgossip/mapwatch"
 )
@@ -177,6 +179,75 @@ func TestRemoveAlive(t *testing.T) {
 			t.Errorf("remove nobody: %v", err)
 		}
 	})
+}
+
+// TestRemovedHasLeft: for all that hear of it a member that was removed is one that
+// left, and they are in sync without it; back, it is a member like others.
+func TestRemovedHasLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := forgetful(t, 3)
+		r.nodes[0].write(t, 1, 1)
+		r.converge(t, time.Minute)
+		r.net.Partition(r.addrs(0, 1), r.addrs(2))
+		pass(time.Minute)
+		for i, n := range r.nodes[:2] {
+			s, err := n.Status(t.Context())
+			if err != nil || s.InSync || stateOf(s, "n2") != gossip.StateDead {
+				t.Fatalf("cut off from n2, n%d is in sync %v, n2 is %s (%v)", i, s.InSync, stateOf(s, "n2"), err)
+			}
+		}
+		if err := r.nodes[0].Remove(t.Context(), "n2"); err != nil {
+			t.Fatal(err)
+		}
+		for i, n := range r.nodes[:2] {
+			s, err := n.Status(t.Context())
+			if err != nil || !s.InSync || stateOf(s, "n2") != gossip.StateLeft {
+				t.Errorf("n2 is removed, n%d is in sync %v, n2 is %s (%v)", i, s.InSync, stateOf(s, "n2"), err)
+			}
+		}
+		if err := r.nodes[1].Remove(t.Context(), "n2"); err != nil {
+			t.Errorf("removed once more: %v", err)
+		}
+		r.net.Heal()
+		pass(2 * time.Minute)
+		r.nodes[2].write(t, 2, 2)
+		r.converge(t, time.Minute)
+		s, err := r.nodes[0].Status(t.Context())
+		if err != nil || !s.InSync || stateOf(s, "n2") != gossip.StateAlive {
+			t.Errorf("back: in sync %v, n2 is %s (%v)", s.InSync, stateOf(s, "n2"), err)
+		}
+	})
+}
+
+// TestRemoveElsewhereDead: a member that cannot be told is named, and so is one to
+// which the removed one is alive.
+func TestRemoveElsewhereDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := forgetful(t, 3)
+		r.converge(t, time.Minute)
+		r.net.Partition(r.addrs(0, 1), r.addrs(2))
+		pass(time.Minute)
+		r.net.Partition(r.addrs(0), r.addrs(1, 2)) // n1 and n2 are soon together, n0 does not know yet
+		err := r.nodes[0].Remove(t.Context(), "n2")
+		if err == nil || !strings.Contains(err.Error(), "n1: no answer") {
+			t.Errorf("n1 cannot be told: %v", err)
+		}
+		r.net.Heal()
+		pass(2 * time.Minute)
+		if err := r.nodes[0].Remove(t.Context(), "n2"); !errors.Is(err, ErrMemberAlive) {
+			t.Errorf("removed and back: %v, want %v", err, ErrMemberAlive)
+		}
+		r.converge(t, time.Minute)
+	})
+}
+
+func stateOf(s Status, node string) string {
+	for _, m := range s.Members {
+		if m.Node == node {
+			return m.State
+		}
+	}
+	return "unknown"
 }
 
 // TestTombstonesWaitForSeeds: who is to be a member and never was may have what

@@ -174,6 +174,8 @@ func (c *Cluster) reply(ctx context.Context, a ask) (body []byte, known bool, er
 		body, err = c.replyBuckets(ctx, a.Body)
 	case askBucket:
 		body, err = c.replyBucket(ctx, a.Body)
+	case askGiveUp:
+		body, err = c.replyGiveUp(a.Body)
 	default:
 		return nil, false, nil
 	}

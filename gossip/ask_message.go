@@ -21,6 +21,7 @@ const (
 	askRemoveKey                     // to forget a key
 	askBuckets                       // bucket digests of a map
 	askBucket                        // some entries of one bucket
+	askGiveUp                        // to count a member that is gone as one that left
 )
 
 // answerStatus says what came of an ask.

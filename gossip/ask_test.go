@@ -28,6 +28,25 @@ func (w *world) three(change func(*Config)) (a, b, c *member) {
 	return a, b, c
 }
 
+// TestGiveUp: who is alive to somebody is not given up there.
+func TestGiveUp(t *testing.T) {
+	virtual(t, lan, func(t *testing.T, w *world) {
+		a, _, c := w.three(nil)
+		if err := a.GiveUp("c"); !errors.Is(err, ErrMemberAlive) {
+			t.Errorf("alive here: %v", err)
+		}
+		answers := a.GiveUpAll(context.Background(), "c")
+		if len(answers) != 2 || answers[0].Err == nil || !strings.Contains(answers[0].Err.Error(), "alive at "+c.addr) {
+			t.Errorf("alive elsewhere: %+v", answers)
+		}
+		for _, answer := range a.GiveUpAll(context.Background(), "nobody") {
+			if answer.Err != nil {
+				t.Errorf("not known: %v", answer.Err)
+			}
+		}
+	})
+}
+
 // peerOf is how m sees another member.
 func peerOf(t *testing.T, m *member, node string) *peer {
 	t.Helper()

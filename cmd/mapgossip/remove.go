@@ -23,6 +23,6 @@ func runRemove(ctx context.Context, args []string, env environment, stdout, _ io
 	if _, err := request(ctx, at, http.MethodPost, "/debug/members/"+url.PathEscape(node)+"/remove"); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(stdout, "%s is removed: deletes wait for it no longer. Should it be back, it takes the cluster's state.\n", node)
+	_, err := fmt.Fprintf(stdout, "%s is removed: it counts as one that left. Should it be back, it takes the cluster's state.\n", node)
 	return err
 }

@@ -12,7 +12,7 @@ import (
 func TestRemove(t *testing.T) {
 	at := agentAt(t, newMux(fakeNode{}, nil))
 	wantResult(t, invoke(t, nil, "remove", "lb-3", "--http", at),
-		result{0, "lb-3 is removed: deletes wait for it no longer. Should it be back, it takes the cluster's state.\n", ""})
+		result{0, "lb-3 is removed: it counts as one that left. Should it be back, it takes the cluster's state.\n", ""})
 	wantResult(t, invoke(t, nil, "remove", "lb-1", "--http", at),
 		result{1, "", "mapgossip: ask agent at " + at + " for /debug/members/lb-1/remove: remove member lb-1: member is alive\n"})
 	wantResult(t, invoke(t, nil, "remove", "--http", at),
