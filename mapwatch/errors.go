@@ -5,6 +5,7 @@ package mapwatch
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -45,7 +46,18 @@ func (m *hostMap) explainPermission(verb string) error {
 	if info, err := m.m.Info(); err == nil && info.Frozen() {
 		return fmt.Errorf("%s map %s: %w by BPF_MAP_FREEZE, which cannot be undone: load a new map", verb, s.Target, ErrFrozen)
 	}
-	return fmt.Errorf("%s map %s: %w: run with CAP_BPF (kernel.unprivileged_bpf_disabled is set)", verb, s.Target, ErrPermission)
+	return fmt.Errorf("%s map %s: %w", verb, s.Target, errNoBPF())
+}
+
+// errNoBPF explains that bpf(2) answers EPERM to whatever is asked.
+func errNoBPF() error {
+	missing, err := missingCapabilities()
+	if err != nil || slices.Contains(missing, "CAP_BPF") {
+		return fmt.Errorf("%w: run with CAP_BPF (kernel.unprivileged_bpf_disabled is set)", ErrPermission)
+	}
+	return fmt.Errorf("%w: this process has CAP_BPF, so a seccomp filter or a security module refuses bpf(2). "+
+		"Without CAP_SYS_ADMIN the default profiles of Podman and CRI-O do, and those of Docker before 23 and containerd before 1.7: "+
+		"run it with --security-opt seccomp=unconfined (Kubernetes: seccompProfile type Unconfined) or a profile that allows bpf", ErrPermission)
 }
 
 func errClosed(verb string, s Shape) error {

@@ -55,7 +55,7 @@ func explainPin(path string, err error) error {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
 		return fmt.Errorf("%w: nothing is pinned there; has the program that owns the map been loaded?%s", ErrNotFound, hintMount(path))
 	case errors.Is(err, unix.EPERM):
-		return fmt.Errorf("%w: run with CAP_BPF (kernel.unprivileged_bpf_disabled is set)", ErrPermission)
+		return errNoBPF()
 	case errors.Is(err, unix.ENOSYS):
 		return fmt.Errorf("%w: it has no bpf(2) (CONFIG_BPF_SYSCALL)", ErrUnsupported)
 	case !errors.Is(err, unix.EACCES):

@@ -96,6 +96,9 @@ func explainPins(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w: %w; change the directory's owner or mode, or run as its owner", ErrPermission, err)
 	}
+	if errors.Is(err, unix.EROFS) {
+		return fmt.Errorf("%w: %w; where systemd or a container closes /sys, make the directory before the start and open it (ReadWritePaths=, a mount)", ErrPermission, err)
+	}
 	return err
 }
 

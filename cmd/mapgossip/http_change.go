@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -103,12 +101,9 @@ func readKey(body io.Reader) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the key: %w: want base64 of one key, at most %d bytes", err, maxBodyBytes)
 	}
-	key, err := base64.StdEncoding.Strict().DecodeString(string(bytes.TrimSpace(text)))
+	key, err := parseKey(string(bytes.TrimSpace(text)))
 	if err != nil {
-		return nil, errors.New("read the key: not base64; 'mapgossip keygen' makes a key")
-	}
-	if len(key) != 16 && len(key) != 24 && len(key) != 32 {
-		return nil, fmt.Errorf("read the key: it has %d bytes: want 16, 24 or 32", len(key))
+		return nil, fmt.Errorf("read the key: %w", err)
 	}
 	return key, nil
 }

@@ -26,6 +26,9 @@ const (
 func readKeyring(path string) ([][]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
+		if _, bad := parseKey(path); bad == nil {
+			return nil, errors.New("read keyring: want the name of a file that has the key, not the key: other users see the command line; make another key with 'mapgossip keygen > FILE'")
+		}
 		var cause *fs.PathError
 		if errors.As(err, &cause) {
 			err = cause.Err
@@ -49,15 +52,12 @@ func readKeyring(path string) ([][]byte, error) {
 		if line == "" || line[0] == '#' {
 			continue
 		}
-		key, err := base64.StdEncoding.Strict().DecodeString(line)
-		switch {
-		case err != nil:
-			faults = append(faults, fmt.Errorf("read keyring %s, line %d: not base64; 'mapgossip keygen' makes a key", path, number))
-		case len(key) != 16 && len(key) != 24 && len(key) != 32:
-			faults = append(faults, fmt.Errorf("read keyring %s, line %d: the key has %d bytes: want 16, 24 or 32", path, number, len(key)))
-		default:
-			keys = append(keys, key)
+		key, err := parseKey(line)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("read keyring %s, line %d: %w", path, number, err))
+			continue
 		}
+		keys = append(keys, key)
 	}
 	if len(keys) == 0 && len(faults) == 0 {
 		faults = append(faults, fmt.Errorf("read keyring %s: no key in it; 'mapgossip keygen > %s' makes one", path, path))
@@ -84,4 +84,16 @@ func runKeygen(_ context.Context, args []string, env environment, stdout, _ io.W
 	rand.Read(key) // never fails: crypto/rand ends the process instead
 	_, err := fmt.Fprintln(stdout, base64.StdEncoding.EncodeToString(key))
 	return err
+}
+
+// parseKey reads one key of base64. The error does not hold it.
+func parseKey(text string) ([]byte, error) {
+	key, err := base64.StdEncoding.Strict().DecodeString(text)
+	switch {
+	case err != nil:
+		return nil, errors.New("not base64; 'mapgossip keygen' makes a key")
+	case len(key) != 16 && len(key) != 24 && len(key) != 32:
+		return nil, fmt.Errorf("the key has %d bytes: want 16, 24 or 32", len(key))
+	}
+	return key, nil
 }

@@ -28,6 +28,12 @@ func TestKeyringFaults(t *testing.T) {
 	if _, err := readKeyring(dir); err == nil || err.Error() != "read keyring "+dir+": is a directory" {
 		t.Errorf("keyring is a directory: %v", err)
 	}
+	key := strings.TrimSpace(invoke(t, nil, "keygen").stdout)
+	for _, r := range []result{invoke(t, nil, "keys", "install", key), invoke(t, nil, "agent", "--map", "flows=/x", "--keyring", key)} {
+		if r.code != 2 || strings.Contains(r.stderr, key) || !strings.Contains(r.stderr, "not the key") {
+			t.Errorf("a key for a file: %+v", r)
+		}
+	}
 }
 
 func TestKeygenMakesAKeyring(t *testing.T) {

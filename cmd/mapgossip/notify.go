@@ -160,12 +160,19 @@ func statusLine(s mapgossip.Status) string {
 			alive++
 		}
 	}
-	text := fmt.Sprintf("in sync, with %d alive members", alive)
+	members := fmt.Sprintf("%d alive members", alive)
+	switch alive {
+	case 0:
+		members = "no other alive member"
+	case 1:
+		members = "1 alive member"
+	}
+	text := "in sync, with " + members
 	switch {
 	case !s.Ready:
 		text = "not ready: " + strings.Join(s.NotReady, "; ")
 	case !s.InSync:
-		text = fmt.Sprintf("not in sync, %d alive members: 'mapgossip status' says with whom not", alive)
+		text = "not in sync, " + members + ": 'mapgossip status' says with whom not"
 	}
 	if !s.Healthy {
 		text += "; needs a human: " + strings.Join(s.Unhealthy, "; ")

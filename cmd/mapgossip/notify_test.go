@@ -87,7 +87,7 @@ func TestSupervisor(t *testing.T) {
 		want("answers, its seed is away", 2*time.Second, "READY=1 | STATUS=not ready: seed lb-1 does not resolve | WATCHDOG=1")
 		well := healthyFixture()
 		n.be(false, well)
-		want("is in sync", 2*time.Second, "STATUS=in sync, with 1 alive members | WATCHDOG=1")
+		want("is in sync", 2*time.Second, "STATUS=in sync, with 1 alive member | WATCHDOG=1")
 		want("still", 4*time.Second, "WATCHDOG=1", "WATCHDOG=1")
 		n.be(true, well)
 		want("its owner hangs", time.Minute)
@@ -125,7 +125,7 @@ func TestSupervisorThatIsDeaf(t *testing.T) {
 func TestStatusLine(t *testing.T) {
 	sick := fixture()
 	for want, s := range map[string]mapgossip.Status{
-		"in sync, with 1 alive members": healthyFixture(),
+		"in sync, with 1 alive member": healthyFixture(),
 		"not ready: map acl: 2 entries are not in the kernel map: map is full; needs a human: 2 members have the node ID lb-9; " +
 			"map acl: 2 entries are not in the kernel map: map is full": sick,
 		"not in sync, 4 alive members: 'mapgossip status' says with whom not": {Ready: true, Healthy: true, Members: sick.Members},
