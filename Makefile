@@ -11,7 +11,7 @@ NO_SKIP ?= 1
 # The tools that make the BPF objects, one major: other ones make other bytes.
 CLANG := clang-14
 
-.PHONY: help build generate demo test test-unit test-explore test-lab test-e2e test-kernels test-kernels-check test-page incidents example reproducible chaos check lint generated tidy bench bench-parts
+.PHONY: help build generate demo test test-unit test-explore test-lab test-e2e test-kernels test-kernels-check test-page test-host incidents example reproducible chaos check lint generated tidy bench bench-parts
 
 help: ## this page
 	@echo 'mapgossip keeps eBPF maps the same on any number of hosts.'
@@ -61,6 +61,14 @@ example: build ## a TCP connection outlives its firewall, in network namespaces 
 	mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf
 	CLANG=$(CLANG) examples/conntrack/run.sh bin/mapgossip
 
+test-host: ## the systemd unit and the image on an emulated Debian, with systemd and Podman (as root; fetches some 200 MB of Debian's packages, takes 5 minutes)
+	@for tool in debootstrap:debootstrap cpio:cpio qemu-system-x86_64:qemu-system-x86; do \
+		command -v $${tool%%:*} >/dev/null || missing="$${missing:-} $${tool##*:}"; done; \
+	if [ -n "$${missing:-}" ]; then \
+		echo "installing$$missing: needed to make and to run a Debian host"; \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
+	$(GO) test -count=1 -v -timeout 30m -tags host -run '^TestHost' ./test/deploy
+
 reproducible: # two clones in two places, with caches of their own, make one program
 	$(GO) test -count=1 -timeout 20m -tags reproducible -run '^TestReproducible$$' ./test/deploy
 
@@ -89,7 +97,7 @@ lint:
 	$(GO) vet -tags lab ./test/lab/... ./test/cmd/labrun
 	$(GO) vet -tags e2e ./test
 	$(GO) vet -tags page ./cmd/mapgossip
-	$(GO) vet -tags reproducible ./test/deploy
+	$(GO) vet -tags reproducible,host ./test/deploy
 
 tidy: # go.mod names what is used, no more
 	$(GO) mod tidy -diff

@@ -83,7 +83,7 @@ From this host only:
 POST /debug/maps/NAME/scan               compare the kernel map with the store now
 POST /debug/sync                         anti-entropy with all members now
 POST /debug/leave                        leave the cluster and end, as SIGTERM does
-POST /debug/members/NODE/remove          wait no longer for a member
+POST /debug/members/NODE/remove          count a member that is gone as one that left
 POST /debug/keys/install                 give all members the key of the body, in base64
 POST /debug/keys/FINGERPRINT/use         all members encrypt with it
 POST /debug/keys/FINGERPRINT/remove      all members forget it

@@ -9,7 +9,7 @@ import (
 	"net/url"
 )
 
-// runRemove asks a running agent to wait no longer for a member.
+// runRemove asks a running agent to give up a member.
 func runRemove(ctx context.Context, args []string, env environment, stdout, _ io.Writer) error {
 	s := settingsOf("remove")
 	if err := s.parse(args, env); err != nil {
