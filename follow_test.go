@@ -1,3 +1,6 @@
+// What a follower is told is one story, from the capture to the queue that overflows, with
+// one set of tools: it stays in one file.
+
 package mapgossip
 
 import (

@@ -1,3 +1,5 @@
+// The attacks are one table, with what each does beside it: they stay in one file.
+
 package gossip
 
 import (

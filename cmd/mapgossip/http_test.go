@@ -1,3 +1,5 @@
+// Every path of the endpoint against one fake node and one folder of answers: one file.
+
 package main
 
 import (

@@ -4,14 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/http"
-	"time"
 
 	"github.com/mapgossip/mapgossip"
 )
-
-// longPatience is more than an agent takes to read the largest maps.
-const longPatience = longTimeout + time.Minute
 
 // runScan makes the agent compare the kernel map with its store now.
 func runScan(ctx context.Context, args []string, env environment, stdout, stderr io.Writer) error {
@@ -19,23 +14,9 @@ func runScan(ctx context.Context, args []string, env environment, stdout, stderr
 	if err := s.parse(args, env); err != nil {
 		return err
 	}
-	at, format, err := s.asked()
-	if err != nil {
-		return err
-	}
-	stop := progress(stderr, onTerminal(stderr), elapsed("scanning "+s.Arg(0)))
-	r, err := send(ctx, at, http.MethodPost, mapPath(s.Arg(0), "scan"), "", longPatience)
-	stop()
-	if err != nil {
-		return err
-	}
-	if format == "json" {
-		_, err := stdout.Write(r.body)
-		return err
-	}
 	var report mapgossip.ScanReport
-	if err := decode(r.body, &report); err != nil {
-		return misread(at, err)
+	if shown, err := s.perform(ctx, mapPath(s.Arg(0), "scan"), "scanning "+s.Arg(0), &report, stdout, stderr); shown || err != nil {
+		return err
 	}
 	writeScan(stdout, report, paletteFor(stdout, env))
 	return nil
